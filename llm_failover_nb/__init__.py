@@ -1,0 +1,144 @@
+"""Notebook cells that go on when a language model does not.
+
+>>> import llm_failover_nb as fo
+>>> chain = fo.parse_chain("sim/down, sim/echo", backoff=lambda attempt: 0.0)
+>>> chain.complete("hello").text
+'hello'
+
+In a notebook: ``%load_ext llm_failover_nb``, then ``%%llm chain=openai/gpt-x,local/smollm2``.
+
+This module holds the public names, each imported when it is first used, and wires in the providers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from llm_failover_nb.engine import builtin_providers
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from llm_failover_nb.engine.bench import (
+        BenchedModel,
+        BenchRegistry,
+        bench_model,
+        is_benched,
+        list_benched,
+        unbench_model,
+    )
+    from llm_failover_nb.engine.chain import Chain, Registry, failover_model, parse_chain
+    from llm_failover_nb.engine.classify import Verdict, classify
+    from llm_failover_nb.engine.errors import (
+        AllModelsFailed,
+        ChainSpecError,
+        DeadlineExceeded,
+        ErrorKind,
+        FailoverError,
+        ProviderError,
+        StreamInterrupted,
+    )
+    from llm_failover_nb.engine.events import (
+        AttemptRecord,
+        EventLog,
+        FailoverEvent,
+        get_failover_observer,
+        queued,
+        set_failover_observer,
+    )
+    from llm_failover_nb.engine.model import Model
+    from llm_failover_nb.engine.policy import Policy, get_failover_defaults, set_failover_defaults
+    from llm_failover_nb.engine.secret import Secret
+    from llm_failover_nb.engine.types import Chunk, Message, Request, Response, Usage
+    from llm_failover_nb.notebook.frames import events_frame
+    from llm_failover_nb.providers.register import register_provider
+
+__all__ = [
+    "AllModelsFailed",
+    "AttemptRecord",
+    "BenchRegistry",
+    "BenchedModel",
+    "Chain",
+    "ChainSpecError",
+    "Chunk",
+    "DeadlineExceeded",
+    "ErrorKind",
+    "EventLog",
+    "FailoverError",
+    "FailoverEvent",
+    "Message",
+    "Model",
+    "Policy",
+    "ProviderError",
+    "Registry",
+    "Request",
+    "Response",
+    "Secret",
+    "StreamInterrupted",
+    "Usage",
+    "Verdict",
+    "bench_model",
+    "classify",
+    "events_frame",
+    "failover_model",
+    "get_failover_defaults",
+    "get_failover_observer",
+    "is_benched",
+    "list_benched",
+    "parse_chain",
+    "queued",
+    "register_provider",
+    "set_failover_defaults",
+    "set_failover_observer",
+    "unbench_model",
+]
+
+_HOME = {
+    name: f"{__name__}.{module}"
+    for module, names in {
+        "engine.bench": "BenchRegistry BenchedModel bench_model is_benched list_benched unbench_model",
+        "engine.chain": "Chain Registry failover_model parse_chain",
+        "engine.classify": "Verdict classify",
+        "engine.errors": "AllModelsFailed ChainSpecError DeadlineExceeded ErrorKind FailoverError "
+        "ProviderError StreamInterrupted",
+        "engine.events": "AttemptRecord EventLog FailoverEvent get_failover_observer queued "
+        "set_failover_observer",
+        "engine.model": "Model",
+        "engine.policy": "Policy get_failover_defaults set_failover_defaults",
+        "engine.secret": "Secret",
+        "engine.types": "Chunk Message Request Response Usage",
+        "notebook.frames": "events_frame",
+        "providers.register": "register_provider",
+    }.items()
+    for name in names.split()
+}
+
+builtin_providers.update(
+    dict.fromkeys(
+        "azure cerebras deepseek fireworks github groq huggingface llamacpp lmstudio local mistral nvidia "
+        "openai openrouter perplexity sim together vllm xai".split(),
+        f"{__name__}.providers.register:make",
+    )
+)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """``%load_ext llm_failover_nb``: adds ``%%llm`` and ``%llm``."""
+    import_module(f"{__name__}.notebook.magic").load(shell)
+
+
+def unload_ipython_extension(shell: "InteractiveShell") -> None:
+    """``%unload_ext llm_failover_nb``: takes every hook away again."""
+    import_module(f"{__name__}.notebook.magic").unload(shell)

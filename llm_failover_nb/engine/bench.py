@@ -1,0 +1,325 @@
+"""The bench registry: every rule that lays, extends, keeps or lifts a bench is here, and nowhere else.
+
+A model's place in it:
+
+    ready ── failures reach the threshold ──► benched ── time runs out ──► half open
+      ▲                                          │                            │ one call is the probe
+      └── success of a later attempt, operator ──┴──── probe answers ─────────┘ probe fails: benched again
+
+A bench of the operator (``manual``) is outside this: no failure shortens or extends it, no success lifts
+it, and once it has run out no probe is needed. Nothing runs on a timer: the state is computed when read.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from llm_failover_nb.engine.clock import Clock, SystemClock
+from llm_failover_nb.engine.events import AttemptRecord, EventLog, process_log
+
+__all__ = [
+    "BenchRegistry",
+    "BenchedModel",
+    "bench_model",
+    "is_benched",
+    "list_benched",
+    "process_benches",
+    "unbench_model",
+]
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchedModel:
+    """A live bench.
+
+    Args:
+        model: The spec.
+        until: When it ends, aware; ``None`` is until lifted.
+        consecutive_fails: Failures without a success between them.
+        manual: Whether the operator laid it.
+    """
+
+    model: str
+    until: datetime | None
+    consecutive_fails: int
+    manual: bool
+
+
+@dataclass(slots=True)
+class _State:
+    fails: int = 0
+    until: datetime | None = None  # end of the bench that was laid last; None: there is none
+    manual: bool = False
+    laid: int = 0  # when it was laid, on the registry's sequence
+    lifted: int = 0  # when the operator lifted last, on the same
+    prober: int = 0  # the call that probes; 0: none
+    lapses: float = 0.0  # when its place lapses, on the clock's monotonic scale
+
+    def clear(self) -> None:
+        self.fails, self.until, self.manual, self.prober = 0, None, False, 0
+
+
+class BenchRegistry:
+    """Which models are benched, until when and why; safe from any thread.
+
+    Args:
+        clock: Where the time comes from.
+        log: An event log that is told of benches laid and lifted.
+
+    >>> benches = BenchRegistry()
+    >>> benches.bench("openai/gpt-x", for_=600)
+    >>> benches.is_benched("openai/gpt-x"), benches.unbench("openai/gpt-x")
+    (True, True)
+    """
+
+    def __init__(self, clock: Clock | None = None, log: EventLog | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self._log = log
+        self._lock = threading.Lock()
+        self._states: dict[str, _State] = {}
+        # Attempts, benches and lifts are ordered by this, not by time: clocks tie and step back.
+        self._sequence = count(1)
+
+    # What an operator asks and says
+
+    def bench(
+        self, spec: str, *, until: datetime | None = None, for_: float | timedelta | None = None
+    ) -> None:
+        """Bench a model by hand, replacing a bench that stands, longer or shorter.
+
+        Args:
+            spec: ``provider/model``.
+            until: An aware datetime; one in the past benches nothing.
+            for_: Seconds or a timedelta from now. Without either, the bench holds until lifted.
+
+        Raises:
+            ValueError: When both are given, ``until`` is naive, or ``for_`` is no number.
+        """
+        now = self.clock.now()
+        end = _end(now, until, for_)
+        with self._lock:
+            state = self._states.setdefault(spec, _State())
+            if _run_out(state, now):
+                state.clear()
+            state.prober = 0
+            state.manual = end >= now
+            state.until = end if state.manual else None
+            state.laid = next(self._sequence)
+        if end >= now:
+            self._tell("bench", spec, "operator", now, end)
+
+    def unbench(self, spec: str) -> bool:
+        """Lift a bench, also a manual one; whether there was a live one.
+
+        An attempt that began before this may still fail: that counts, but does not bench.
+        """
+        now = self.clock.now()
+        with self._lock:
+            state = self._states.setdefault(spec, _State())
+            live = _live(state, now)
+            state.lifted = next(self._sequence)
+            if state.until is not None:
+                state.clear()
+        if live:
+            self._tell("unbench", spec, "operator", now)
+        return live
+
+    def is_benched(self, spec: str) -> bool:
+        """Whether the model is benched now."""
+        state = self._states.get(spec)
+        return state is not None and _live(state, self.clock.now())
+
+    def list(self) -> builtins.list[BenchedModel]:
+        """The live benches, by name."""
+        now = self.clock.now()
+        with self._lock:
+            return [
+                BenchedModel(spec, None if s.until == FOREVER else s.until, s.fails, s.manual)
+                for spec, s in sorted(self._states.items())
+                if _live(s, now)
+            ]
+
+    # What the policy loop asks and reports; ``call`` identifies the call, ``began`` its attempt
+
+    def blocked(self, spec: str, call: int) -> bool:
+        """Whether ``call`` should pass the model by: it is benched, or another call is probing it."""
+        state = self._states.get(spec)
+        if state is None or state.until is None:
+            return False
+        if _live(state, self.clock.now()):
+            return True
+        return not state.manual and _probed_by_another(state, call, self.clock.monotonic())
+
+    def admit(self, spec: str, call: int, *, lapse: float, force: bool = False) -> int:
+        """Begin an attempt: its number on the sequence, or 0 when the model should be passed by.
+
+        Args:
+            spec: The model.
+            call: Who asks; a call keeps its place as the probe over its retries.
+            lapse: Seconds after which a probe's place is free for another.
+            force: Begin even so: a bench is never a refusal.
+        """
+        state = self._states.get(spec)
+        if state is None or state.until is None:
+            return next(self._sequence)
+        now, instant = self.clock.now(), self.clock.monotonic()
+        with self._lock:
+            if _run_out(state, now) and not state.manual:
+                if not _probed_by_another(state, call, instant):
+                    if state.prober != call or instant >= state.lapses:
+                        state.prober, state.lapses = call, instant + lapse
+                    return next(self._sequence)
+            elif not _live(state, now):
+                return next(self._sequence)
+            return next(self._sequence) if force else 0
+
+    def succeeded(self, spec: str, call: int, began: int) -> None:
+        """An attempt answered: the count is cleared, an automatic bench from before it is lifted."""
+        if spec not in self._states:
+            return
+        now = self.clock.now()
+        with self._lock:
+            state = self._states[spec]
+            lifted = False
+            state.fails = 0
+            if state.prober == call:
+                state.prober = 0
+            if state.until is not None and not state.manual and state.laid < began:
+                lifted = _live(state, now)
+                state.clear()
+        if lifted:
+            self._tell("unbench", spec, "answered", now, call=call)
+
+    def failed(self, spec: str, call: int, began: int, *, threshold: int, for_: float) -> datetime | None:
+        """A model was left by a failure: count it, and bench for ``for_`` seconds at ``threshold``.
+
+        Returns:
+            The end of the bench that stands now; ``None`` when the model is not benched.
+        """
+        now = self.clock.now()
+        with self._lock:
+            state = self._states.setdefault(spec, _State())
+            if _run_out(state, now):
+                state.clear()
+            state.fails += 1
+            laid = not state.manual and began > state.lifted and state.fails >= threshold and for_ > 0
+            if laid:
+                state.until = max(_after(now, for_), state.until or now)
+                state.laid = next(self._sequence)
+            until = state.until
+        if laid:
+            self._tell("bench", spec, "failure", now, until, call=call)
+        return until
+
+    def healthy(self, spec: str, call: int) -> None:
+        """A probe showed the model to be up (first content, or the request's own fault): let all go on."""
+        state = self._states.get(spec)
+        if state is None or state.prober != call:
+            return
+        with self._lock:
+            if state.prober == call:
+                state.clear()
+
+    def released(self, spec: str, call: int) -> None:
+        """A call was cancelled: if it was the probe, its place is free."""
+        state = self._states.get(spec)
+        if state is None or state.prober != call:
+            return
+        with self._lock:
+            if state.prober == call:
+                state.prober = 0
+
+    def _tell(
+        self, outcome: str, spec: str, by: str, now: datetime, until: datetime | None = None, call: int = 0
+    ) -> None:
+        if self._log is not None:
+            seconds = 0.0 if until is None else seconds_until(until, now)
+            self._log.append(
+                AttemptRecord(
+                    time=now,
+                    call_id=call,
+                    model=spec,
+                    outcome=outcome,
+                    reason=by,
+                    benched=outcome == "bench",
+                    benched_for=seconds,
+                )
+            )
+
+
+def seconds_until(until: datetime, now: datetime) -> float:
+    """Seconds of a bench that are left; infinite until lifted."""
+    return math.inf if until == FOREVER else max(0.0, (until - now).total_seconds())
+
+
+def _live(state: _State, now: datetime) -> bool:
+    until = state.until
+    return until is not None and now <= until
+
+
+def _run_out(state: _State, now: datetime) -> bool:
+    until = state.until
+    return until is not None and now > until
+
+
+def _probed_by_another(state: _State, call: int, instant: float) -> bool:
+    return state.prober not in (0, call) and instant < state.lapses
+
+
+def _end(now: datetime, until: datetime | None, for_: float | timedelta | None) -> datetime:
+    if until is not None and for_ is not None:
+        raise ValueError(f"until={until} and for_={for_!r} both say when the bench ends: give one of them")
+    if for_ is not None:
+        seconds = for_.total_seconds() if isinstance(for_, timedelta) else for_
+        if math.isnan(seconds):
+            raise ValueError(f"for_={for_!r} is no number of seconds: leave it out to bench until lifted")
+        return _after(now, seconds)
+    if until is None:
+        return FOREVER
+    if until.utcoffset() is None:
+        raise ValueError(
+            f"until={until!r} is naive, and could mean any time zone: "
+            "use datetime.now(UTC) + timedelta(...), or until.astimezone()"
+        )
+    try:
+        return until.astimezone(UTC)
+    except OverflowError:
+        return FOREVER
+
+
+def _after(now: datetime, seconds: float) -> datetime:
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError:
+        return FOREVER if seconds > 0 else now - timedelta(seconds=1)
+
+
+process_benches = BenchRegistry(log=process_log)
+"""The process's own registry, which every chain uses unless it is given another."""
+
+
+def bench_model(spec: str, *, until: datetime | None = None, for_: float | timedelta | None = None) -> None:
+    """Bench a model for every chain of the process; see :meth:`BenchRegistry.bench`."""
+    process_benches.bench(spec, until=until, for_=for_)
+
+
+def unbench_model(spec: str) -> bool:
+    """Lift a model's bench; whether there was a live one. See :meth:`BenchRegistry.unbench`."""
+    return process_benches.unbench(spec)
+
+
+def is_benched(spec: str) -> bool:
+    """Whether the process has the model benched now."""
+    return process_benches.is_benched(spec)
+
+
+def list_benched() -> list[BenchedModel]:
+    """The live benches of the process, by name."""
+    return process_benches.list()

@@ -1,0 +1,542 @@
+"""The policy loop, once, for all four call paths: it hands out the next attempt, or a wait, or raises.
+
+It does no I/O and never waits. A driver iterates a :class:`Call`, enters each step, does what the step says,
+and leaves it; leaving is the verdict (answered, failed, cancelled). Which bench follows is `bench.py`'s to
+say, what a failure means is `classify.py`'s; the order of things is this file's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from llm_failover_nb.engine.bench import seconds_until
+from llm_failover_nb.engine.classify import Verdict
+from llm_failover_nb.engine.errors import (
+    AllModelsFailed,
+    DeadlineExceeded,
+    ErrorKind,
+    ProviderError,
+    StreamInterrupted,
+)
+from llm_failover_nb.engine.events import (
+    AttemptRecord,
+    EventLog,
+    FailoverEvent,
+    Observer,
+    current_cell,
+    logger,
+    tell,
+)
+from llm_failover_nb.engine.secret import redact
+from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts
+
+if TYPE_CHECKING:
+    from llm_failover_nb.engine.bench import BenchRegistry
+    from llm_failover_nb.engine.clock import Clock
+    from llm_failover_nb.engine.policy import Policy
+    from llm_failover_nb.engine.portal import Calls
+
+__all__ = ["Attempt", "Call", "Entry", "Setup", "Step", "Wait"]
+
+Classify = Callable[[BaseException], Verdict]
+
+_call_ids = count(1)
+
+# A probe's place is free again after this long at the most, in seconds.
+_PROBE_LAPSE = 60.0
+
+# An error's text in the log and in messages; a provider may send pages.
+_ERROR_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model in a chain: its place, its spec, the name its provider knows, and how to ask it."""
+
+    position: int
+    spec: str
+    name: str
+    calls: Calls
+    missing_key: Callable[[], str | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a chain fixes when it is built and all its calls share."""
+
+    label: str
+    entries: tuple[Entry, ...]
+    policy: Policy
+    benches: BenchRegistry
+    clock: Clock
+    observers: tuple[Observer, ...]
+    log: EventLog
+    classify: Classify
+
+
+class Wait:
+    """A step: wait ``seconds``."""
+
+    __slots__ = ("_call", "seconds")
+
+    def __init__(self, call: Call, seconds: float) -> None:
+        self._call = call
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._call.release()
+
+
+class Attempt:
+    """A step: ask ``calls`` for ``request``, and set ``response`` or pass each chunk through ``accept``."""
+
+    __slots__ = (
+        "_call", "began", "calls", "committed", "error", "first_token", "held", "number", "parts",
+        "request", "response", "start",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, calls: Calls, request: Request, number: int, began: int) -> None:
+        self._call = call
+        self.calls = calls
+        self.request = request
+        self.number = number
+        self.began = began
+        self.response: Response | None = None
+        self.error: Exception | None = None
+        self.committed = False
+        self.first_token: float | None = None
+        self.parts: list[str] = []
+        self.held = ""
+        self.start = call.setup.clock.monotonic()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            self._call.answered(self)
+            return False
+        if not isinstance(error, Exception) or isinstance(error, concurrent.futures.CancelledError):
+            self._call.cancelled(self)
+            return False
+        self.error = error
+        return True
+
+    def accept(self, chunk: Chunk) -> Sequence[Chunk]:
+        """What to hand on for a chunk of the provider's: nothing before the first content.
+
+        Raises:
+            TimeoutError: When the call's deadline has passed; leaving the step makes that the outcome.
+        """
+        if self._call.late():
+            raise TimeoutError("the deadline passed while the stream ran")
+        if chunk.kind == "done":
+            self.response = chunk.response
+            return ()
+        if chunk.kind == "text":
+            if not self.committed:
+                self.held += chunk.text
+                if not self.held.strip():
+                    return ()  # blanks commit nothing; they go with the first content
+                chunk = Chunk(self.held)
+            self.parts.append(chunk.text)
+        elif not (chunk.text or chunk.tool):
+            return ()
+        return (chunk,) if self.committed else self._commit(chunk)
+
+    def finish(self) -> Sequence[Chunk]:
+        """What is left to hand on when the provider's stream has ended."""
+        if self.committed:
+            return ()
+        if self.held:
+            self.parts.append(self.held)
+            return self._commit(Chunk(self.held))
+        return self._call.restart()
+
+    def _commit(self, chunk: Chunk) -> Sequence[Chunk]:
+        self.committed = True
+        self.first_token = self._call.setup.clock.monotonic()
+        self._call.saw_content()
+        return (*self._call.restart(), chunk)
+
+
+Step = Attempt | Wait
+
+
+class Call:
+    """One call through a chain: iterate its steps, then read ``response``.
+
+    Args:
+        setup: The chain's.
+        request: The caller's, its model ``"failover"``; each attempt gets it with the model's bare name.
+        method: ``complete``, ``acomplete``, ``stream`` or ``astream``.
+
+    Iterating raises what the call ends with when no model answers: ``AllModelsFailed``,
+    ``DeadlineExceeded``, ``StreamInterrupted``, or the ``ProviderError`` of a content filter.
+    """
+
+    def __init__(self, setup: Setup, request: Request, method: str) -> None:
+        self.setup = setup
+        self._request = request
+        self._method = method
+        self._id = next(_call_ids)
+        self._cell = current_cell.get()
+        self._streams = method in {"stream", "astream"}
+        self._attempts = setup.policy.attempts(stream=self._streams)
+        self._lapse = min(setup.policy.cooldown, _PROBE_LAPSE)
+        self._records: list[AttemptRecord] = []
+        self._errors: dict[int, Exception] = {}
+        self._entry: Entry = setup.entries[0]
+        self._rest: Sequence[Entry] = ()
+        self._best_effort = False
+        self._restart_due = False
+        self._response: Response | None = None
+        self._start = 0.0
+        self._deadline = math.inf
+
+    @property
+    def response(self) -> Response:
+        """The answer, once the steps are done."""
+        if self._response is None:
+            raise RuntimeError("the call has not been answered yet: iterate its steps first")
+        return self._response
+
+    def __iter__(self) -> Iterator[Step]:
+        self._start = self.setup.clock.monotonic()
+        if self.setup.policy.deadline is not None:
+            self._deadline = self._start + self.setup.policy.deadline
+        live = self._live()
+        for index, entry in enumerate(live):
+            self._entry, self._rest = entry, live[index + 1 :]
+            yield from self._ask()
+            if self._response is not None:
+                return
+        raise self._all_failed(len(live))
+
+    # The loop
+
+    def _live(self) -> Sequence[Entry]:
+        """The entries of this call: not benched and with a key; if there are none, all with a key."""
+        keyed = [entry for entry in self.setup.entries if not self._lacks_key(entry)]
+        if not keyed:
+            raise self._all_failed(0)
+        blocked = self.setup.benches.blocked
+        live = [entry for entry in keyed if not blocked(entry.spec, self._id)]
+        self._best_effort = not live
+        return live or keyed
+
+    def _lacks_key(self, entry: Entry) -> bool:
+        variable = entry.missing_key() if entry.missing_key is not None else None
+        if variable is None:
+            return False
+        error = ProviderError(
+            f"no key: set {variable}", model=entry.spec, kind=ErrorKind.AUTH_DEAD, reason="no_key"
+        )
+        self._errors[entry.position] = error
+        self._record(entry, "skipped", verdict=Verdict(ErrorKind.AUTH_DEAD, "no_key"), error=error)
+        return True
+
+    def _ask(self) -> Iterator[Step]:
+        """Ask one entry until it has answered, or is left."""
+        entry = self._entry
+        for number in range(1, self._attempts + 1):
+            began = self._admit()
+            if not began:
+                self._skipped()
+                return
+            attempt = Attempt(self, entry.calls, self._request_for(entry, number), number, began)
+            yield attempt
+            if attempt.error is None:
+                return
+            verdict = self._judge(attempt, attempt.error)
+            wait = self._wait_before_retry(number, verdict)
+            if wait is None:
+                self._leave(attempt, attempt.error, verdict)
+                return
+            self._record_attempt(attempt, "retry", verdict)
+            yield Wait(self, wait)
+
+    def _admit(self) -> int:
+        benches, spec = self.setup.benches, self._entry.spec
+        began = benches.admit(spec, self._id, lapse=self._lapse, force=self._best_effort)
+        if not began and not self._another_live():
+            began = benches.admit(spec, self._id, lapse=self._lapse, force=True)
+        return began
+
+    def _another_live(self) -> bool:
+        if self._best_effort:
+            return bool(self._rest)
+        blocked = self.setup.benches.blocked
+        return any(not blocked(entry.spec, self._id) for entry in self._rest)
+
+    def _request_for(self, entry: Entry, number: int) -> Request:
+        timeouts = self.setup.policy.timeouts
+        left = self._left()
+        if left <= 0:
+            self.release()
+            raise self._deadline_exceeded() from self._errors.get(entry.position)
+        if left < math.inf:
+            attempt = left if timeouts.attempt is None else min(left, timeouts.attempt)
+            timeouts = Timeouts(timeouts.connect, timeouts.first_token, timeouts.idle, attempt)
+        r = self._request
+        return Request(
+            r.messages, entry.name, r.system, r.temperature, r.max_tokens, r.stop, r.seed, r.schema,
+            r.extra, timeouts, number,
+        )  # fmt: skip
+
+    def _judge(self, attempt: Attempt, error: Exception) -> Verdict:
+        """What the failure means; raises where it ends the call whatever it means."""
+        self._errors[self._entry.position] = error
+        if self.late():
+            # The deadline may have cut it: evidence about the clock, not about the model.
+            self.release()
+            self._record_attempt(attempt, "cancelled", Verdict(ErrorKind.UNKNOWN, "deadline"))
+            raise self._deadline_exceeded("".join(attempt.parts)) from error
+        verdict = self.setup.classify(error)
+        if isinstance(error, ProviderError):
+            # Kept in events and groups, where frames would keep requests, and the keys in them, alive.
+            error.with_traceback(None)
+            error.__cause__ = error.__context__ = None
+            error.model = self._entry.spec
+            error.kind, error.reason = verdict.kind, verdict.reason
+        if attempt.committed and self.setup.policy.midstream == "raise":
+            self._leave(attempt, error, verdict, outcome="interrupted")
+            text = "".join(attempt.parts)
+            raise StreamInterrupted(
+                f"{self._entry.spec} failed after {len(text)} characters of its answer: {_line(error)}",
+                text=text,
+                model=self._entry.spec,
+            ) from error
+        if verdict.reason == "content_filter" and self.setup.policy.content_filter == "stop":
+            self._leave(attempt, error, verdict, outcome="exhausted")
+            raise error
+        self._restart_due = self._restart_due or attempt.committed
+        return verdict
+
+    def _wait_before_retry(self, number: int, verdict: Verdict) -> float | None:
+        """Seconds to wait before asking the same model again; ``None`` to leave it."""
+        if number >= self._attempts or not verdict.retry_in_place:
+            return None
+        if verdict.kind not in (ErrorKind.TRANSIENT, ErrorKind.UNKNOWN):
+            return None
+        asked = verdict.retry_after or 0.0
+        left = self._left()
+        if asked > self.setup.policy.max_wait and not (asked <= left < math.inf and not self._another_live()):
+            return None
+        wait = max(self.setup.policy.wait_after(number), asked)
+        if wait < left:
+            return wait
+        if self._rest:
+            return None
+        self.release()
+        raise self._deadline_exceeded() from self._errors[self._entry.position]
+
+    def _leave(self, attempt: Attempt, error: Exception, verdict: Verdict, *, outcome: str = "") -> None:
+        """Settle what a failure changes, then record it and tell it."""
+        until = self._bench(attempt, verdict)
+        now = self.setup.clock.now()
+        benched_for = 0.0 if until is None else seconds_until(until, now)
+        following = "" if outcome else self._next_spec()
+        outcome = outcome or ("failover" if following else "exhausted")
+        self._record_attempt(attempt, outcome, verdict, until is not None, benched_for, following)
+        event = FailoverEvent(
+            self._entry.spec, error, verdict.kind, attempt.number, until is not None, benched_for, following,
+            self._request, now, self._id, self.setup.label, self._method,
+        )  # fmt: skip
+        _warn(event, error, until, self.setup.policy.cooldown)
+        tell(self.setup.observers, event)
+
+    def _bench(self, attempt: Attempt, verdict: Verdict) -> datetime | None:
+        benches, policy, spec = self.setup.benches, self.setup.policy, self._entry.spec
+        if verdict.kind is ErrorKind.REQUEST_SPECIFIC:
+            benches.healthy(spec, self._id)
+            return None
+        threshold, seconds = policy.bench_threshold, policy.cooldown
+        if verdict.kind is ErrorKind.AUTH_DEAD:
+            threshold = 1
+        elif verdict.retry_after is not None and verdict.retry_after > policy.max_wait:
+            threshold, seconds = 1, min(verdict.retry_after, policy.max_bench)
+        return benches.failed(spec, self._id, attempt.began, threshold=threshold, for_=seconds)
+
+    def _next_spec(self) -> str:
+        blocked = self.setup.benches.blocked
+        if not self._best_effort:
+            for entry in self._rest:
+                if not blocked(entry.spec, self._id):
+                    return entry.spec
+        return self._rest[0].spec if self._rest else ""
+
+    def _skipped(self) -> None:
+        """The entry was benched after the call began, and another is live."""
+        entry = self._entry
+        self.release()
+        error = ProviderError("passed by: benched since the call began", model=entry.spec, reason="benched")
+        self._errors.setdefault(entry.position, error)
+        self._record(entry, "skipped", verdict=Verdict(ErrorKind.UNKNOWN, "benched"))
+
+    # What the steps report
+
+    def answered(self, attempt: Attempt) -> None:
+        entry, clock = self._entry, self.setup.clock
+        self.setup.benches.succeeded(entry.spec, self._id, attempt.began)
+        answer = attempt.response or Response()
+        usage = answer.usage
+        now = clock.monotonic()
+        first = attempt.first_token
+        record = AttemptRecord(
+            clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec, entry.position,
+            attempt.number, "ok", "", "", None, False, 0.0, "", now - attempt.start,
+            None if first is None else first - attempt.start,
+            usage.input_tokens, usage.output_tokens, usage.cost, "",
+        )  # fmt: skip
+        self._records.append(record)
+        self.setup.log.append(record)
+        self._response = Response(
+            "".join(attempt.parts) or answer.text,
+            entry.spec, answer.finish_reason, usage, tuple(self._records),
+            answer.cost if answer.cost is not None else usage.cost,
+            now - self._start, None if first is None else first - self._start,
+            answer.reasoning, answer.tool_calls,
+        )  # fmt: skip
+
+    def cancelled(self, attempt: Attempt) -> None:
+        self.release()
+        self._record_attempt(attempt, "cancelled", None)
+
+    def release(self) -> None:
+        """Give back the place as the probe, if this call has it."""
+        self.setup.benches.released(self._entry.spec, self._id)
+
+    def saw_content(self) -> None:
+        self.setup.benches.healthy(self._entry.spec, self._id)
+
+    def restart(self) -> Sequence[Chunk]:
+        """The chunk that tells the caller to discard what it has, once, if it has anything."""
+        if not self._restart_due:
+            return ()
+        self._restart_due = False
+        return (Chunk(kind="restart"),)
+
+    def late(self) -> bool:
+        """Whether the call's deadline has passed."""
+        return self._deadline < math.inf and self.setup.clock.monotonic() >= self._deadline
+
+    def done(self) -> Chunk:
+        """The last chunk of a stream."""
+        return Chunk("", "done", self.response)
+
+    # Endings and rows
+
+    def _left(self) -> float:
+        """Seconds until the deadline."""
+        if self._deadline == math.inf:
+            return math.inf
+        return self._deadline - self.setup.clock.monotonic()
+
+    def _deadline_exceeded(self, text: str = "") -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"failover: the deadline of {self.setup.policy.deadline:g} s passed while "
+            f"{self._entry.spec} was asked; give a longer deadline, or fewer retries",
+            text=text,
+        )
+
+    def _all_failed(self, live: int) -> AllModelsFailed:
+        entries = [entry for entry in self.setup.entries if entry.position in self._errors]
+        errors = [self._errors[entry.position] for entry in entries]
+        lines = [f"failover: all {live} models in chain failed"]
+        if not live:
+            missing = dict.fromkeys(entry.missing_key() for entry in entries if entry.missing_key)
+            lines[0] += f": none has a key, set {' or '.join(filter(None, missing))}"
+        lines += [f"{entry.spec}: {_line(error)}" for entry, error in zip(entries, errors, strict=True)]
+        return AllModelsFailed("\n".join(lines), errors, [entry.spec for entry in entries])
+
+    def _record_attempt(
+        self,
+        attempt: Attempt,
+        outcome: str,
+        verdict: Verdict | None,
+        benched: bool = False,
+        benched_for: float = 0.0,
+        next_model: str = "",
+    ) -> None:
+        clock, first = self.setup.clock, attempt.first_token
+        self._record(
+            self._entry,
+            outcome,
+            verdict=verdict,
+            error=attempt.error,
+            attempt=attempt.number,
+            benched=benched,
+            benched_for=benched_for,
+            next_model=next_model,
+            latency=clock.monotonic() - attempt.start,
+            first_token=None if first is None else first - attempt.start,
+        )
+
+    def _record(
+        self,
+        entry: Entry,
+        outcome: str,
+        *,
+        verdict: Verdict | None = None,
+        error: Exception | None = None,
+        attempt: int = 0,
+        benched: bool = False,
+        benched_for: float = 0.0,
+        next_model: str = "",
+        latency: float | None = None,
+        first_token: float | None = None,
+    ) -> None:
+        record = AttemptRecord(
+            self.setup.clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec,
+            entry.position, attempt, outcome, verdict.kind.value if verdict else "",
+            verdict.reason if verdict else "", getattr(error, "status", None), benched, benched_for,
+            next_model, latency, first_token, None, None, None, "" if error is None else _line(error),
+        )  # fmt: skip
+        self._records.append(record)
+        self.setup.log.append(record)
+
+
+def _line(error: Exception) -> str:
+    """An error in one line: masked, and cut where a provider sent pages."""
+    text = " ".join(redact(str(error)).split()) or type(error).__name__
+    return text if len(text) <= _ERROR_LENGTH else text[: _ERROR_LENGTH - 1] + "…"
+
+
+def _warn(event: FailoverEvent, error: Exception, until: datetime | None, cooldown: float) -> None:
+    # Whoever wants the warnings configures logging; nobody gets them unasked under their cell.
+    if not (logger.isEnabledFor(logging.WARNING) and logger.hasHandlers()):
+        return
+    logger.warning(
+        "%s failed (%s: %s); %s",
+        event.model,
+        event.kind.value,
+        _line(error),
+        f"next: {event.next_model}" if event.next_model else "no model left to try",
+        extra={
+            "model": event.model,
+            "kind": event.kind.value,
+            "status": getattr(error, "status", None),
+            "attempt": event.attempt,
+            "benched": event.benched,
+            "cooldown": cooldown,
+            "until": until,
+            "next": event.next_model,
+        },
+    )

@@ -1,0 +1,115 @@
+"""One model behind its provider, without failover: what chains are made of, and what a plain call uses."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import TypedDict, Unpack
+
+from llm_failover_nb.engine.errors import ChainSpecError
+from llm_failover_nb.engine.policy import get_failover_defaults
+from llm_failover_nb.engine.portal import calls_of
+from llm_failover_nb.engine.types import Chunk, Prompt, Provider, Request, Response, Timeouts
+
+__all__ = ["Model", "RequestFields", "build_request", "split_spec"]
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields of a :class:`Request` that a call may give."""
+
+    system: str | None
+    temperature: float | None
+    max_tokens: int | None
+    stop: str | Sequence[str]
+    seed: int | None
+    schema: Mapping[str, object] | None
+    extra: Mapping[str, object]
+
+
+_FIELDS = tuple(RequestFields.__annotations__)
+
+
+def build_request(
+    prompt: Prompt,
+    model: str,
+    given: RequestFields,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
+) -> Request:
+    """The request of a call.
+
+    Raises:
+        TypeError: When a field is unknown (with the nearest known one) or the prompt is of no known form.
+    """
+    if unknown := [name for name in given if name not in _FIELDS]:
+        near = difflib.get_close_matches(unknown[0], _FIELDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "use extra={...} for what the wire takes besides"
+        raise TypeError(f"{unknown[0]!r} is no field of a request ({', '.join(_FIELDS)}); {hint}")
+    if isinstance(prompt, Request):
+        return replace(prompt, model=model, timeouts=timeouts, **given)  # type: ignore[arg-type]  # coerced there
+    # A request takes a tuple for coerced already; a caller's may hold dicts.
+    turns = list(prompt) if isinstance(prompt, tuple) else prompt
+    return Request(turns, model, timeouts=timeouts, **given)  # type: ignore[arg-type]  # coerced there
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """Provider and bare model name of a spec; the provider ends at the first slash.
+
+    Raises:
+        ChainSpecError: When one of the two is missing.
+
+    >>> split_spec("openrouter/meta/llama")
+    ('openrouter', 'meta/llama')
+    """
+    provider, _, name = spec.partition("/")
+    if not provider or not name:
+        example = f"{provider or 'openai'}/model-name"
+        raise ChainSpecError(f"{spec!r} is no spec: write provider/model, such as {example}")
+    return provider, name
+
+
+class Model:
+    """One model, asked directly: no retry, no failover, no bench.
+
+    Args:
+        spec: ``provider/model``; the provider is handed what stands after the first slash.
+        provider: Any object with ``complete`` and ``stream``, or their asynchronous twins.
+
+    Raises:
+        ChainSpecError: When the spec names no model.
+        TypeError: When the provider has neither pair of calls.
+    """
+
+    def __init__(self, spec: str, provider: Provider) -> None:
+        self.spec = spec
+        self.name = split_spec(spec)[1]
+        self.provider = provider
+        self.calls = calls_of(provider)
+        self._timeouts = get_failover_defaults().timeouts
+
+    def complete(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Response:
+        """The model's answer; its own exceptions pass through."""
+        start = perf_counter()
+        answer = self.calls.complete(self._request(prompt, given))
+        return replace(answer, model=self.spec, latency=perf_counter() - start)
+
+    async def acomplete(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Response:
+        """:meth:`complete`, awaited."""
+        start = perf_counter()
+        answer = await self.calls.acomplete(self._request(prompt, given))
+        return replace(answer, model=self.spec, latency=perf_counter() - start)
+
+    def stream(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Iterator[Chunk]:
+        """The provider's chunks as they come."""
+        return iter(self.calls.stream(self._request(prompt, given)))
+
+    def astream(self, prompt: Prompt, **given: Unpack[RequestFields]) -> AsyncIterator[Chunk]:
+        """:meth:`stream`, asynchronous."""
+        return aiter(self.calls.astream(self._request(prompt, given)))
+
+    def __repr__(self) -> str:
+        return f"Model({self.spec!r})"
+
+    def _request(self, prompt: Prompt, given: RequestFields) -> Request:
+        return build_request(prompt, self.name, given, self._timeouts)

@@ -1,0 +1,207 @@
+"""The bridge between synchronous and asynchronous work: one background event loop, and threads the other way.
+
+Nothing here knows about models beyond the shape of a provider's four calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar, cast
+
+from llm_failover_nb.engine.timekeeper import Timed
+from llm_failover_nb.engine.types import AsyncProvider, Chunk, Provider, Request, Response, SyncProvider
+
+__all__ = ["AsyncFromSync", "Calls", "Portal", "SyncFromAsync", "calls_of", "portal"]
+
+T = TypeVar("T")
+
+
+class Portal:
+    """An event loop in a daemon thread, started on first use and again after a fork, stopped at exit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped: asyncio.Event | None = None
+        self._pid = 0
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` on the loop and wait for it; an interrupt here cancels it there.
+
+        Raises:
+            RuntimeError: When called on the portal's own loop, which would wait for itself.
+        """
+        try:
+            future = self._submit(work)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return future.result()
+        except BaseException:
+            # Without this the request goes on at the provider, and is billed.
+            future.cancel()
+            raise
+
+    def iterate(self, chunks: AsyncIterator[T]) -> Iterator[T]:
+        """The items of ``chunks``, each fetched on the loop; closing this closes it there."""
+        try:
+            while True:
+                try:
+                    yield self.run(_next(chunks))
+                except StopAsyncIteration:
+                    return
+        finally:
+            if (aclose := getattr(chunks, "aclose", None)) is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is gone, and the iterator with it
+                    self.run(aclose())
+
+    def close(self) -> None:
+        """Stop the loop, closing what still runs on it, and wait for its thread."""
+        with self._lock:
+            loop, thread, stopped = self._loop, self._thread, self._stopped
+            self._loop = self._thread = self._stopped = None
+        if loop is None or thread is None or stopped is None or self._pid != os.getpid():
+            return
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join(timeout=5)
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "a synchronous call was made on the package's own event loop, where it would wait for "
+                "itself; use acomplete or astream there"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._running_loop())
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():
+                started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+                self._thread = threading.Thread(
+                    target=_host, args=(started,), name="llm-failover-portal", daemon=True
+                )
+                self._thread.start()
+                self._loop, self._stopped = started.result()
+                self._pid = os.getpid()
+                atexit.unregister(self.close)
+                atexit.register(self.close)
+            return self._loop
+
+
+def _host(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    try:
+        asyncio.run(_serve(started))
+    except Exception as error:
+        # No loop, for want of file descriptors say: whoever waits for it must hear of it.
+        if started.done():
+            raise
+        started.set_exception(error)
+
+
+async def _serve(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    stop = asyncio.Event()
+    started.set_result((asyncio.get_running_loop(), stop))
+    await stop.wait()
+
+
+async def _next(chunks: AsyncIterator[T]) -> T:
+    return await anext(chunks)
+
+
+portal = Portal()
+"""The process's own."""
+
+
+class Calls(NamedTuple):
+    """A provider's four calls, whichever pair it came with."""
+
+    complete: Callable[[Request], Response]
+    acomplete: Callable[[Request], Awaitable[Response]]
+    stream: Callable[[Request], Iterator[Chunk]]
+    astream: Callable[[Request], AsyncIterator[Chunk]]
+
+
+def calls_of(provider: Provider) -> Calls:
+    """The four calls of any provider object; a missing pair is made from the other.
+
+    A provider that holds to ``request.timeouts`` itself says so with an attribute ``keeps_time = True``;
+    the asynchronous calls of others are held to them from outside.
+
+    Raises:
+        TypeError: When the object has neither pair.
+    """
+    has_sync = _has(provider, "complete", "stream")
+    has_async = _has(provider, "acomplete", "astream")
+    if not (has_sync or has_async):
+        raise TypeError(
+            f"{type(provider).__name__} is no provider: it needs complete(request) and stream(request), "
+            "or acomplete(request) and astream(request)"
+        )
+    twin = cast("AsyncProvider", provider) if has_async else AsyncFromSync(cast("SyncProvider", provider))
+    if not getattr(provider, "keeps_time", False):
+        twin = Timed(twin)
+    sync = cast("SyncProvider", provider) if has_sync else SyncFromAsync(twin)
+    return Calls(sync.complete, twin.acomplete, sync.stream, twin.astream)
+
+
+def _has(provider: object, *names: str) -> bool:
+    return all(callable(getattr(provider, name, None)) for name in names)
+
+
+class SyncFromAsync:
+    """The synchronous pair of an asynchronous provider, run on the portal."""
+
+    def __init__(self, provider: AsyncProvider) -> None:
+        self._provider = provider
+
+    def complete(self, request: Request, /) -> Response:
+        return portal.run(self._provider.acomplete(request))
+
+    def stream(self, request: Request, /) -> Iterator[Chunk]:
+        return portal.iterate(self._provider.astream(request))
+
+
+class AsyncFromSync:
+    """The asynchronous pair of a synchronous provider, each step in a thread.
+
+    A cancelled caller goes on at once; the thread ends the step it is in, then closes the stream.
+    """
+
+    def __init__(self, provider: SyncProvider) -> None:
+        self._provider = provider
+
+    async def acomplete(self, request: Request, /) -> Response:
+        return await asyncio.to_thread(self._provider.complete, request)
+
+    async def astream(self, request: Request, /) -> AsyncIterator[Chunk]:
+        chunks = self._opened(request)
+        step: asyncio.Future[Chunk | None] | None = None
+        try:
+            while True:
+                step = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
+                chunk = await asyncio.shield(step)
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            _close_after(step, chunks.close)
+
+    def _opened(self, request: Request) -> Generator[Chunk, None, None]:
+        # A provider may connect in the call itself; this way that happens in the first step's thread.
+        yield from self._provider.stream(request)
+
+
+def _close_after(step: asyncio.Future[Chunk | None] | None, close: Callable[[], None]) -> None:
+    """Close an iterator, but not while a thread is in it: a running generator cannot be closed."""
+    if step is None or step.done():
+        close()
+    else:
+        step.add_done_callback(lambda done: None if done.cancelled() else close())

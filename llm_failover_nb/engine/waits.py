@@ -1,0 +1,223 @@
+"""How long a failed response asks to wait, in seconds: from headers, from values in a body, from its words.
+
+Only reading: what a failure means is decided in ``classify``, how long is really waited in ``policy``. Every
+reader gives ``None`` for what it cannot read, so that garbage falls through to the next source, and every
+number it gives is finite and not negative.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+
+from llm_failover_nb.engine.clock import SystemClock
+
+__all__ = ["body_wait", "fold_headers", "header_wait", "longer_wait", "reset_wait", "seconds_of"]
+
+# No wait is longer in writing; more is not looked at.
+_LONGEST_TEXT = 64
+
+# A number above these is a moment, not a duration: thirty years in seconds, three in milliseconds.
+_EPOCH_SECONDS = 1e9
+_EPOCH_MILLISECONDS = 1e11
+
+# A body outweighs a header from here on: below, they only round differently.
+_MUCH_LONGER = 2.0
+
+_TELLING = frozenset(
+    {
+        "cf-mitigated",
+        "retry-after",
+        "retry-after-ms",
+        "x-amzn-errortype",
+        "x-ms-retry-after-ms",
+        "x-should-retry",
+    }
+)
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+_UNIT = (
+    r"(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)(?![a-z])"
+)
+_PART = rf"\d{{1,15}}(?:\.\d{{1,15}})?\s?{_UNIT}"
+_DURATION = rf"{_PART}(?:(?:,|,? and)?\s?{_PART}){{0,5}}"
+
+_NUMBER_AND_UNIT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s?(ms|milli|[smhdw])")
+_WHOLE_DURATION = re.compile(_DURATION)
+_NUMBER = re.compile(r"[+-]?\d{1,300}(?:\.\d{0,300})?(?:e[+-]?\d{1,3})?")
+
+# "try again in 1h53m56.8s", "retry after 22 seconds", "wait 47 seconds", "retry-after: 30" and
+# "resets in 2 hours" ask; a bare "per 60 seconds" is the length of a window.
+_ASKED = re.compile(
+    r"\b(?:(?:try(?:ing)?(?: it)? again|retry(?:ing)?|resets?|available(?: again)?)[ _-]?(?:in|after)|wait)\b"
+    r"[ :=\"]{0,4}(?:(?:for|at least|about|around|approximately|another) ){0,2}"
+    rf"(?:({_DURATION})|(\d{{1,15}}(?:\.\d{{1,15}})?)(?=$|[,;)\"\n]|\.(?!\d)))"
+)
+
+
+def fold_headers(headers: object) -> Mapping[str, str]:
+    """The headers that tell something of a failure, by their names in lower case.
+
+    Args:
+        headers: Of any make: a mapping, or pairs; of str or bytes. What is neither counts as none.
+    """
+    if isinstance(headers, Mapping) or hasattr(headers, "items"):
+        headers = headers.items()
+    if not isinstance(headers, Iterable):
+        return {}
+    folded: dict[str, str] = {}
+    for pair in headers:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            continue
+        name = pair[0].lower() if isinstance(pair[0], str) else _text(pair[0]).lower()
+        if name in _TELLING or "ratelimit" in name:
+            folded[name] = _text(pair[1])
+    return folded
+
+
+def header_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """What ``retry-after-ms``, ``x-ms-retry-after-ms`` or ``retry-after`` says, in this order.
+
+    Args:
+        headers: As :func:`fold_headers` gives them.
+        now: The moment from which a date counts; the clock's when not given. A past date is 0.
+    """
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if (milliseconds := _number(headers.get(name, ""))) is not None and milliseconds >= 0:
+            return milliseconds / 1000
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    seconds = seconds_of(text)
+    return seconds if seconds is not None else _until(text, now)
+
+
+def body_wait(delays: Iterable[object], text: str) -> float | None:
+    """What a body asks for: the first delay that can be read, else the longest one in its words.
+
+    Args:
+        delays: Values of members such as ``retryDelay`` and ``estimated_time``.
+        text: The body's words in lower case, without what they quote.
+    """
+    for delay in delays:
+        if (seconds := seconds_of(delay)) is not None:
+            return seconds
+    asked = [seconds for match in _ASKED.finditer(text) if (seconds := _asked(match)) is not None]
+    return max(asked, default=None)
+
+
+def reset_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """The longest ``…ratelimit…reset…`` of the buckets of which nothing remains.
+
+    Buckets with something left say nothing about this failure. Values are durations (``1m2.5s``), seconds,
+    epoch seconds, epoch milliseconds or RFC 3339 dates.
+    """
+    waits = [
+        wait
+        for name, text in headers.items()
+        if "reset" in name and _is_spent(headers, name)
+        if (wait := _reset(text, now)) is not None
+    ]
+    return max(waits, default=None)
+
+
+def longer_wait(header: float | None, body: float | None) -> float | None:
+    """The header's wait, unless the body's is much longer: then the header speaks of another bucket."""
+    if header is None or body is None:
+        return body if header is None else header
+    return body if body > _MUCH_LONGER * header + 1 else header
+
+
+def seconds_of(value: object) -> float | None:
+    """Seconds in a number, a numeric text, a duration (``"37s"``, ``"1h2m"``) or ``{"seconds", "nanos"}``.
+
+    ``None`` for everything else, also for what is negative, infinite or no number.
+    """
+    if isinstance(value, Mapping):
+        whole, nanos = _number(value.get("seconds", 0)), _number(value.get("nanos", 0))
+        seconds = whole + nanos / 1e9 if whole is not None and nanos is not None else None
+    elif isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+        text = value.strip().lower()
+        seconds = _duration(text) if _WHOLE_DURATION.fullmatch(text) else _number(text)
+    else:
+        seconds = _number(value)
+    # The sum of two finite numbers need not be one.
+    return seconds if seconds is not None and seconds >= 0 and isfinite(seconds) else None
+
+
+def _number(value: object) -> float | None:
+    """A finite number, or ``None``."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if len(text) > _LONGEST_TEXT or _NUMBER.fullmatch(text) is None:
+            return None
+        number = float(text)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
+    else:
+        return None
+    return number if isfinite(number) else None
+
+
+def _duration(text: str) -> float:
+    """The sum of the parts of a text that is known to be a duration."""
+    return sum(
+        float(number) * _UNITS["ms" if unit == "milli" else unit]
+        for number, unit in _NUMBER_AND_UNIT.findall(text)
+    )
+
+
+def _asked(match: re.Match[str]) -> float | None:
+    duration, bare = match.groups()
+    return _duration(duration) if duration is not None else _number(bare)
+
+
+def _is_spent(headers: Mapping[str, str], reset: str) -> bool:
+    left = _number(headers.get(reset.replace("reset", "remaining"), ""))
+    if left is not None:
+        return left <= 0
+    return headers.get(reset.replace("reset", "status"), "").strip().lower() == "rejected"
+
+
+def _reset(text: str, now: datetime | None) -> float | None:
+    seconds = seconds_of(text)
+    if seconds is None:
+        return _until(text, now)
+    if seconds >= _EPOCH_MILLISECONDS:
+        return _ahead(seconds / 1000, now)
+    return _ahead(seconds, now) if seconds >= _EPOCH_SECONDS else seconds
+
+
+def _until(text: str, now: datetime | None) -> float | None:
+    """Seconds from ``now`` to an RFC 3339 or HTTP date."""
+    text = text.strip()
+    if len(text) > _LONGEST_TEXT:
+        return None
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            return _ahead(_aware(read(text)).timestamp(), now)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
+
+
+def _ahead(moment: float, now: datetime | None) -> float:
+    """Seconds from ``now`` to a moment of the epoch; 0 when it is past."""
+    return max(0.0, moment - _aware(now or SystemClock.now()).timestamp())
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
