@@ -1,0 +1,292 @@
+"""What a failure says of itself: the report in an exception, and what the report's body tells.
+
+Only reading, leniently and within bounds, since both are somebody else's: nothing here decides what a failure
+means (``classify``), how long it asks to wait (``waits``), or which members and codes there are (``rules``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.rules import BROKEN_RESPONSES, ROLES
+from llm_failover_nb.engine.waits import seconds_of
+
+__all__ = ["NOTHING", "Found", "Report", "causes", "read", "report_of", "type_names"]
+
+# How far anything is looked at: a body may be anybody's, and as large as they like.
+_DEEPEST_CAUSE = 10
+_DEEPEST_JSON = 3
+_MOST_NODES = 200
+_MOST_ITEMS = 20
+_MOST_TEXTS = 8
+_LONGEST_BODY = 4 << 20
+_LONGEST_READ = 1 << 16
+_LONGEST_WORDS = 1 << 13
+_LONGEST_CODE = 100
+_LONGEST_NAME = 60
+
+_decode = json.JSONDecoder(strict=False).raw_decode
+_JSON_STARTS = frozenset('{["')
+_QUOTES = frozenset("\"'`\u201c\u2018")
+_QUOTED = re.compile(
+    r"""
+      " [^"]*+ (?: " | \Z )
+    | ` [^`]*+ (?: ` | \Z )
+    | \u201c [^\u201d]*+ (?: \u201d | \Z )
+    | (?<!\w) ['\u2018] (?: [^'] | (?<=\w)'(?=\w) )*+ (?: ' | \Z )   # an apostrophe is no quote
+    """,
+    re.VERBOSE,
+)
+
+
+# The exception
+
+
+class Report(NamedTuple):
+    """The parts of an exception that tell of a response."""
+
+    status: int | None
+    headers: object = None
+    body: object = None
+    code: object = None
+    retry_after: object = None
+    text: str = ""
+    kind: ErrorKind | None = None
+    reason: str = ""
+
+
+def report_of(error: BaseException) -> Report | None:
+    """The outermost report among the error and its causes; ``None`` when there was no response."""
+    if not isinstance(error, Exception):
+        return None
+    for one in causes(error):
+        report = _own(one) if isinstance(one, ProviderError) else _foreign(one)
+        if report is not None:
+            return report
+    return None
+
+
+def _own(error: ProviderError) -> Report | None:
+    claimed: object = error.status  # a claim of somebody else's code, as is all that it carries
+    status = claimed if isinstance(claimed, int) else None
+    if status is None and not (error.kind or error.reason or error.body or error.code or error.headers):
+        return None
+    return Report(
+        status,
+        error.headers,
+        error.body,
+        error.code,
+        error.retry_after,
+        str(error.message),
+        error.kind,
+        error.reason,
+    )
+
+
+def _foreign(error: BaseException) -> Report | None:
+    if any(name in BROKEN_RESPONSES for one in (error, error.__cause__) for name in type_names(one)):
+        return None  # aiohttp gives a response that cannot be read a made-up status
+    response = _get(error, "response")
+    body = _get(error, "body")
+    status = next(
+        (value for value in _statuses(error, response) if isinstance(value, int) and 100 <= value < 600), None
+    )
+    if status is None and not isinstance(body, dict):
+        return None
+    if body is None:
+        details = _get(error, "details")
+        body = details if isinstance(details, dict) else _get(response, "text")
+    headers = _get(error, "headers") or _get(response, "headers")
+    return Report(status, headers, body, _get(error, "code"), _get(error, "retry_after"), _message(error))
+
+
+def _statuses(error: BaseException, response: object) -> Iterator[object]:
+    for name in ("status_code", "status", "code"):
+        yield _get(error, name)
+    yield _get(response, "status_code")
+
+
+def _get(thing: object, name: str) -> object:
+    """An attribute of somebody else's object; some raise more than AttributeError when asked."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001  # a property may raise anything, and then it says nothing
+        return None
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # the same for __str__
+        return ""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what caused it, outermost first; bounded, since causes may form a ring."""
+    for _ in range(_DEEPEST_CAUSE):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__
+
+
+def type_names(error: BaseException | None) -> Iterator[str]:
+    """The names of an exception's type and of its bases, the most derived first."""
+    return (cls.__name__ for cls in type(error).__mro__)
+
+
+# Its body
+
+
+class Found:
+    """What reading a body has found so far, in the order of the body.
+
+    ``codes`` are folded as in ``rules.CODES``; ``numbers`` are those that may be a status; ``delays`` are
+    waits in seconds, ``None`` where one cannot be read; ``buckets`` are headers that the body quotes;
+    ``param`` is the part of the request that is at fault; ``relayed`` tells that the key at fault is a
+    router's own; ``broken`` is the reason if none of this means anything.
+    """
+
+    __slots__ = ("_words", "broken", "buckets", "codes", "delays", "numbers", "param", "relayed", "texts")
+
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+        self.numbers: list[int] = []
+        self.texts: list[str] = []
+        self.delays: list[object] = []
+        self.buckets: object = None
+        self.param = ""
+        self.relayed = False
+        self.broken = "malformed"
+        self._words: str | None = None
+
+    def words(self) -> str:
+        """The texts in lower case, without what they quote, as far as they are looked at."""
+        if self._words is None:
+            whole = "\n".join(self.texts[:_MOST_TEXTS])[:_LONGEST_READ].replace("\u2019", "'")
+            self._words = _QUOTED.sub(_unless_prose, whole)[:_LONGEST_WORDS].lower()
+        return self._words
+
+
+NOTHING = Found()
+"""A body that was not read. Shared, so nothing may be added to it."""
+
+
+def read(report: Report, headers: Mapping[str, str]) -> Found:
+    """Everything in a report that says what it means, leniently: see the corpus of real bodies."""
+    found = Found()
+    _see_code(found, report.code)
+    _see_code(found, headers.get("x-amzn-errortype", "").split(":")[0])
+    body = report.body
+    if isinstance(body, bytes | bytearray):
+        body = bytes(body[:_LONGEST_BODY]).decode("utf-8", "replace")
+    if isinstance(body, str):
+        body = body[:_LONGEST_BODY].lstrip("\ufeff \t\r\n")
+    if body:
+        _walk(found, body)
+    elif report.text:
+        found.texts.append(report.text[:_LONGEST_READ])
+    if not body and report.status is None:
+        found.broken = "unknown"  # nothing came that could be malformed
+    return found
+
+
+def _walk(found: Found, body: object) -> None:
+    """Visit the body's members that errors are made of, breadth first, so that the outer ones come first."""
+    nodes: list[tuple[object, int]] = [(body, 0 if isinstance(body, str) else 1)]
+    for node, nested in nodes:  # grows while it is walked
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if (role := ROLES.get(key)) is not None and value is not None:
+                    _see(found, role, key, value, nodes, nested)
+        elif isinstance(node, list | tuple):
+            nodes.extend((item, nested) for item in node[:_MOST_ITEMS])
+        elif isinstance(node, str):
+            inside = list(_inside(found, node, nested))
+            nodes.extend((item, nested + 1) for item in inside)
+            if not inside:
+                found.texts.append(node[:_LONGEST_READ])
+                found.broken = "server_error" if nested else found.broken
+        if len(nodes) > _MOST_NODES:
+            del nodes[_MOST_NODES:]
+
+
+def _see(
+    found: Found, role: str, key: str, value: object, nodes: list[tuple[object, int]], nested: int
+) -> None:
+    if role == "code" and not isinstance(value, dict | list):
+        _see_code(found, value)
+    elif role == "open" or role == "code" or (role == "group" and isinstance(value, dict | list)):
+        nodes.append((value, nested))
+    elif role == "delay":
+        seconds = seconds_of(value)
+        found.delays.append(seconds / 1000 if key.endswith("ms") and seconds is not None else seconds)
+    elif role == "headers":
+        found.buckets = found.buckets or value
+    elif role == "param":
+        found.param = found.param or str(value)[:_LONGEST_CODE]
+    elif role == "is_byok":
+        found.relayed = found.relayed or value is False
+    elif role == "refusal":
+        found.codes.append("refusal")
+
+
+def _see_code(found: Found, value: object) -> None:
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST_CODE:
+        code = value.strip().lower().rpartition("#")[2].replace("_", "").replace("-", "")
+        found.codes.append(code.removesuffix("exception").removesuffix("error"))
+        if len(code) == 3 and code.isdecimal():
+            found.numbers.append(int(code))
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1_000_000:
+        found.codes.append(str(value))
+        found.numbers.append(int(value))
+
+
+def _inside(found: Found, text: str, nested: int) -> Iterator[object]:
+    """The JSON that a text is, or the lines or the tail of it are; nothing when it is just text."""
+    if nested > _DEEPEST_JSON:
+        return
+    text = text.strip()
+    if text[:1] in _JSON_STARTS:
+        value = _json(text)
+        if value is not None:
+            yield value
+            return
+        if nested == 0 and text[0] != '"':
+            found.broken = "cut"
+    if nested == 0:
+        lines = (line.strip().removeprefix("data:").strip() for line in _first_lines(text))
+        yield from (value for line in lines if line[:1] == "{" and (value := _json(line)) is not None)
+    elif not found.param and (value := _relayed_json(text)) is not None:
+        yield value
+
+
+def _first_lines(text: str) -> list[str]:
+    return text[:_LONGEST_READ].splitlines()[:_MOST_ITEMS]
+
+
+def _relayed_json(text: str) -> object:
+    """The JSON in ``SomeError: ProviderError - {…}``; a quote before it makes it an echo of the prompt."""
+    before, brace, _ = text.partition("{")
+    if not brace or before.rstrip()[-1:] not in (":", "-") or not _QUOTES.isdisjoint(before):
+        return None
+    return _json(text[len(before) :])
+
+
+def _json(text: str) -> object:
+    """The value that a text begins with; ``None`` when it is not JSON."""
+    try:
+        value: object = _decode(text)[0]
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _unless_prose(quoted: re.Match[str]) -> str:
+    """A quoted name stays, since sentences are built around it; what has words in it is somebody's text."""
+    text = quoted.group()
+    return text if len(text) <= _LONGEST_NAME and text.count(" ") < 2 else "''"

@@ -1,0 +1,861 @@
+"""What failures mean: the corpus of real ones, the rules one by one, and whatever else may come."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import math
+import socket
+import ssl
+import time
+import urllib.error
+from datetime import UTC, datetime
+from email.message import Message
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+import httpx
+import pytest
+from aiohttp.http_exceptions import BadStatusLine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_failover_nb.engine.classify import Verdict, classify
+from llm_failover_nb.engine.errors import DeadlineExceeded, ErrorKind, ProviderError, StreamInterrupted
+from llm_failover_nb.engine.rules import KINDS
+from llm_failover_nb.engine.waits import body_wait, fold_headers, header_wait, reset_wait, seconds_of
+
+TRANSIENT, AUTH_DEAD = ErrorKind.TRANSIENT, ErrorKind.AUTH_DEAD
+REQUEST_SPECIFIC, UNKNOWN = ErrorKind.REQUEST_SPECIFIC, ErrorKind.UNKNOWN
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+CORPUS = Path(__file__).parent.parent / "corpus" / "errors.jsonl"
+CASES = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
+RESPONSES = [case for case in CASES if case["status"] is not None]
+FAILURES = [case for case in CASES if case["status"] is None]
+
+CAUSES: dict[str, BaseException] = {
+    "socket.gaierror: [Errno -2] Name or service not known": socket.gaierror(-2, "Name or service not known"),
+    "socket.gaierror: [Errno -3] Temporary failure in name resolution": socket.gaierror(-3, "Temporary"),
+    "ConnectionRefusedError: [Errno 111] Connection refused": ConnectionRefusedError(111, "refused"),
+    "OSError: [Errno 113] No route to host": OSError(113, "No route to host"),
+    "ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+    "self-signed certificate": ssl.SSLCertVerificationError(1, "certificate verify failed"),
+    "ConnectionResetError: [Errno 104] Connection reset by peer": ConnectionResetError(104, "reset"),
+}
+
+
+def answered(status: int | None, body: object = "", *, headers: Any = None, **told: Any) -> ProviderError:
+    """A provider's answer; a body that is not text is sent as JSON."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    return ProviderError("it failed", status=status, headers=headers, body=text, **told)
+
+
+def said(message: str, **members: object) -> str:
+    return json.dumps({"error": {"message": message, **members}})
+
+
+def raised(error: BaseException, cause: BaseException | None) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+def limited(message: str = "Rate limit reached", **headers: str) -> float | None:
+    """The wait read from a 429 at noon; ``_`` in a header's name stands for ``-``."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return classify(answered(429, said(message), headers=named), now=NOON).retry_after
+
+
+# The corpus
+
+
+def fits(case: dict[str, Any], verdict: Verdict) -> bool:
+    if case["contested"] and verdict.kind != case["expect_kind"]:
+        return case["contested_alt"].startswith(verdict.kind.value)
+    if case["contested"] and case["contested_alt"] in ("null", "0", "clamp to 1 day"):
+        return verdict.kind == case["expect_kind"]
+    wait, expected = verdict.retry_after, case["expect_retry_after_s"]
+    if wait is None or expected is None:
+        return verdict.kind == case["expect_kind"] and wait is expected
+    return verdict.kind == case["expect_kind"] and abs(wait - expected) <= max(1, expected / 100)
+
+
+@pytest.mark.parametrize("case", RESPONSES, ids=lambda case: case["id"])
+def test_corpus_response(case: dict[str, Any]) -> None:
+    """A real response means what its label says, and asks for the wait that its label says."""
+    error = ProviderError("", status=case["status"], headers=case["headers"], body=case["body"])
+    now = datetime.fromisoformat(case["now"]) if "now" in case else None
+    verdict = classify(error, wire=case["wire"], now=now)
+    assert fits(case, verdict), verdict
+
+
+@pytest.mark.parametrize("case", FAILURES, ids=lambda case: case["id"])
+def test_corpus_transport(case: dict[str, Any]) -> None:
+    """A real failure of the transport means what its label says."""
+    module, _, name = case["exception"].rpartition(".")
+    made: dict[str, BaseException] = {
+        "asyncio.CancelledError": asyncio.CancelledError(),
+        "OSError": OSError(errno.EMFILE, "Too many open files"),
+    }
+    error = made.get(case["exception"]) or getattr(httpx, name)(case["note"])
+    verdict = classify(raised(error, CAUSES[case["cause"]] if case["cause"] else None))
+    assert fits(case, verdict), verdict
+    assert module in ("httpx", "asyncio", "")
+
+
+def test_corpus_tolerates_few_departures() -> None:
+    """Beside one contested case, everything is as labelled, the contested cases included."""
+    verdicts = {
+        case["id"]: classify(
+            ProviderError("", status=case["status"], headers=case["headers"], body=case["body"]),
+            wire=case["wire"],
+        ).kind
+        for case in RESPONSES
+    }
+    departures = [case["id"] for case in RESPONSES if verdicts[case["id"]] != case["expect_kind"]]
+    assert departures == ["cohere-498-blocked"]
+
+
+# Statuses
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (302, UNKNOWN, "unknown"),
+        (400, REQUEST_SPECIFIC, "bad_request"),
+        (401, AUTH_DEAD, "credentials"),
+        (402, AUTH_DEAD, "quota"),
+        (403, AUTH_DEAD, "permission"),
+        (404, AUTH_DEAD, "model_gone"),
+        (405, AUTH_DEAD, "model_gone"),
+        (407, AUTH_DEAD, "credentials"),
+        (408, TRANSIENT, "timeout"),
+        (410, AUTH_DEAD, "model_gone"),
+        (412, UNKNOWN, "unknown"),
+        (413, REQUEST_SPECIFIC, "context_length"),
+        (422, REQUEST_SPECIFIC, "bad_request"),
+        (424, TRANSIENT, "server_error"),
+        (429, TRANSIENT, "rate_limit"),
+        (451, AUTH_DEAD, "region"),
+        (500, TRANSIENT, "server_error"),
+        (503, TRANSIENT, "overloaded"),
+        (504, TRANSIENT, "timeout"),
+        (529, TRANSIENT, "overloaded"),
+        (600, UNKNOWN, "unknown"),
+        (-1, UNKNOWN, "unknown"),
+        (200, TRANSIENT, "malformed"),
+    ],
+)
+def test_bare_status(status: int, kind: ErrorKind, reason: str) -> None:
+    """A status without a body decides alone."""
+    verdict = classify(answered(status))
+    assert (verdict.kind, verdict.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 599])
+def test_server_fault_is_not_overruled(status: int) -> None:
+    """A 5xx stays transient whatever code comes with it."""
+    assert classify(answered(status, said("", code="insufficient_quota"))).kind == TRANSIENT
+
+
+def test_401_is_not_overruled() -> None:
+    """A 401 is a dead key even when its type speaks of rate limits."""
+    assert classify(answered(401, said("", type="rate_limit_error"))).kind == AUTH_DEAD
+
+
+def test_401_of_a_router_at_its_upstream() -> None:
+    """A router's own key at its upstream is not the caller's key."""
+    body = {"error": {"message": "Provider returned error", "metadata": {"is_byok": False}}}
+    assert classify(answered(401, body)).kind == TRANSIENT
+
+
+def test_400_relayed_about_the_key_of_a_router() -> None:
+    """The same upstream complaint in a 400 is not the caller's key either."""
+    raw = json.dumps({"error": {"type": "authentication_error"}})
+    body = {"error": {"message": "Provider returned error", "metadata": {"is_byok": False, "raw": raw}}}
+    assert classify(answered(400, body)).kind == TRANSIENT
+
+
+def test_402_with_a_billing_code_ignores_a_cooldown() -> None:
+    """An exact billing code says that waiting does not help."""
+    verdict = classify(answered(402, said("", code="insufficient_credits"), headers={"retry-after": "5"}))
+    assert (verdict.kind, verdict.retry_after) == (AUTH_DEAD, None)
+
+
+def test_402_with_a_cooldown() -> None:
+    """A 402 that names a wait is a limit that passes."""
+    verdict = classify(answered(402, headers={"Retry-After": "5"}))
+    assert (verdict.kind, verdict.reason, verdict.retry_after) == (TRANSIENT, "rate_limit", 5.0)
+
+
+def test_404_about_a_part_of_the_request() -> None:
+    """A 404 whose param is not the model is about something that the request names."""
+    verdict = classify(answered(404, said("No such thing", param="file_id")))
+    assert verdict.kind == REQUEST_SPECIFIC
+
+
+def test_404_about_a_file_in_words() -> None:
+    """The same, where only the words say it."""
+    assert classify(answered(404, said("No such File object: file-1"))).kind == REQUEST_SPECIFIC
+
+
+def test_424_of_the_request() -> None:
+    """A 424 typed as the request's fault is the request's."""
+    assert classify(answered(424, said("", type="invalid_request_error"))).kind == REQUEST_SPECIFIC
+
+
+def test_403_challenge() -> None:
+    """A challenge page came from the edge; the provider never saw the request."""
+    verdict = classify(answered(403, "<html>", headers={"CF-Mitigated": "challenge"}))
+    assert (verdict.kind, verdict.reason) == (TRANSIENT, "connection")
+
+
+# Codes
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (400, "INSUFFICIENT_QUOTA", "quota"),
+        (400, "insufficient-balance", "quota"),
+        (400, "InvalidApiKey", "credentials"),
+        (400, "ThrottlingException", "rate_limit"),
+        (400, "com.example.service#ThrottlingException", "rate_limit"),
+        (400, "AccessDeniedException", "permission"),
+        (400, "ModelNotFoundError", "model_gone"),
+        (403, "unsupported_country_region_territory", "region"),
+        (403, "content_policy_violation", "content_filter"),
+        (404, "DeploymentNotFound", "model_gone"),
+        (422, "model_not_found", "model_gone"),
+        (422, "rate_limit_exceeded", "bad_request"),
+        (429, "billing_hard_limit_reached", "quota"),
+        (429, "model_not_found", "rate_limit"),
+        (429, "token_quota_exceeded", "rate_limit"),
+        (400, "my_insufficient_quota_field", "bad_request"),
+    ],
+)
+def test_code(status: int, code: str, reason: str) -> None:
+    """Codes count as whole values, in any spelling, and only where they may decide."""
+    assert classify(answered(status, said("", code=code))).reason == reason
+
+
+def test_code_of_the_error() -> None:
+    """The code that the raiser read from the body counts as one of the body."""
+    assert classify(answered(429, code="insufficient_quota")).kind == AUTH_DEAD
+
+
+def test_code_in_a_header() -> None:
+    """AWS names the error in a header."""
+    error = answered(400, headers={"X-Amzn-ErrorType": "ExpiredTokenException:http://example.org/"})
+    assert classify(error).reason == "credentials"
+
+
+def test_code_that_explains_the_others() -> None:
+    """Of several codes the one that explains the others decides, wherever it stands."""
+    body = said("", type="rate_limit_error", details={"error_code": "spend_limit_reached"})
+    assert classify(answered(400, body)).reason == "quota"
+
+
+@pytest.mark.parametrize(("wire", "kind"), [("openai", AUTH_DEAD), ("gemini", REQUEST_SPECIFIC)])
+def test_numbered_code(wire: str, kind: ErrorKind) -> None:
+    """A vendor's number counts on the wires that such vendors speak."""
+    assert classify(answered(400, said("", code="1211")), wire=wire).kind == kind
+
+
+# Bodies
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '\ufeff {"error":{"code":"invalid_api_key"}}',
+        '[{"error":{"code":"invalid_api_key"}}]',
+        '{"code":"invalid_api_key","message":"no"}',
+        '{"detail":{"code":"invalid_api_key"}}',
+        '{"detail":[{"type":"invalid_api_key"}]}',
+        '{"errors":[{"code":"invalid_api_key"}]}',
+        '{"error":{"code":"x\ny","type":"invalid_api_key"}}',
+        json.dumps('{"error":{"code":"invalid_api_key"}}'),
+        said('{"error":{"code":"invalid_api_key"}}'),
+        said(said(said('{"error":{"code":"invalid_api_key"}}'))),
+        said('RateLimitError: OpenAIException - {"error":{"code":"invalid_api_key"}} Model=x'),
+        'data: {"error":{"code":"invalid_api_key"}}\n\ndata: [DONE]\n\n',
+        '{"error":{"innererror":{"code":"invalid_api_key"}}}',
+    ],
+)
+def test_body_is_read_leniently(body: str) -> None:
+    """A code is found in every wrapping that gateways put around it."""
+    assert classify(answered(400, body)).reason == "credentials"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        said(said(said(said(said("x", code="invalid_api_key"))))),
+        said('got: "{"error":{"code":"invalid_api_key"}}"'),
+        said('got: {"error":{"code":"invalid_api_key"}}', param="messages"),
+        said('my prompt {"error":{"code":"invalid_api_key"}}'),
+        said("got: {not json}"),
+        said('value of "a": {"error":{"code":"invalid_api_key"}}'),
+        said("", input={"code": "invalid_api_key"}),
+        said("", failed_generation="invalid_api_key"),
+        said("", metadata="invalid_api_key"),
+        said("", code=True),
+        said("", code="x" * 200),
+        '{"error":{"code":null,"type":[]}}',
+    ],
+)
+def test_body_that_only_mentions_a_code(body: str) -> None:
+    """What is too deep, quoted, or the prompt's own text decides nothing."""
+    assert classify(answered(400, body)).reason == "bad_request"
+
+
+def test_body_without_end() -> None:
+    """A body is looked into only so far, breadth first: what stands outside counts."""
+    deep = {"errors": [{"errors": [{"errors": [{"code": "insufficient_quota"}] * 20}] * 20}] * 20}
+    assert classify(answered(400, {"error": deep, "code": "invalid_api_key"})).reason == "credentials"
+    assert classify(answered(400, {"error": {"errors": [deep] * 20}})).reason == "bad_request"
+
+
+def test_body_as_bytes() -> None:
+    """Bytes are read as UTF-8, broken ones included."""
+    error = answered(400)
+    error.body = b'\xef\xbb\xbf{"error":{"message":"\xff","code":"invalid_api_key"}}'  # type: ignore[assignment]  # on purpose
+    assert classify(error).reason == "credentials"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"error": {"code": 429}}, "rate_limit"),
+        ({"error": {"code": "503"}}, "overloaded"),
+        ({"error": {"code": 400, "message": "Your credit balance is too low"}}, "quota"),
+        ({"error": {"type": "authentication_error"}}, "credentials"),
+        ({"error": {"type": "invalid_request_error"}}, "bad_request"),
+        ({"error": {"type": "overloaded_error"}}, "overloaded"),
+        ({"error": {"status": "UNAVAILABLE"}}, "overloaded"),
+        ({"error": "upstream timeout"}, "server_error"),
+        ({"candidates": [{"finishReason": "SAFETY"}]}, "content_filter"),
+        ({"promptFeedback": {"blockReason": "OTHER"}}, "content_filter"),
+        ({"choices": [{"message": {"refusal": "I cannot"}}]}, "content_filter"),
+        ({"choices": [{"message": {"refusal": None}, "finish_reason": "stop"}]}, "malformed"),
+        ({"choices": [{"finish_reason": "length"}]}, "bad_request"),
+        ('{"choices": [{"message": {"content": "The capi', "cut"),
+        ("<html>", "malformed"),
+    ],
+)
+def test_success_that_is_none(body: object, reason: str) -> None:
+    """With a 200, and in a stream without a status, the body says what it stands for."""
+    assert classify(answered(200, body)).reason == reason
+    assert classify(answered(None, body)).reason == reason
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "reason"),
+    [
+        (400, "Your credit balance is too low", "quota"),
+        (400, "API key expired. Please renew the API key.", "credentials"),
+        (400, "This organization has been disabled.", "credentials"),
+        (400, "The input token count (1200000) exceeds the maximum", "context_length"),
+        (400, "User location is not supported for the API use.", "region"),
+        (400, "Model Not Exist", "model_gone"),
+        (400, "foo/bar is not a valid model ID", "model_gone"),
+        (400, "Web search options not supported with this model.", "bad_request"),
+        (400, "This model does not support effort level 'xhigh'.", "bad_request"),
+        (400, "Could not find the tool", "bad_request"),
+        (400, "The tool 'get model' was not found", "bad_request"),
+        (403, "Your input was flagged. No credits were charged.", "content_filter"),
+        (403, "Your account was suspended for breaking our usage policies", "credentials"),
+        (403, "You have exceeded a secondary rate limit", "rate_limit"),
+        (412, "Account a-7 is suspended", "credentials"),
+        (422, "Your credit balance is too low", "bad_request"),
+        (429, "You have no credits remaining", "quota"),
+        (429, "add 10 credits to unlock 1000 requests a day", "rate_limit"),
+        (429, "Limit 6000, Requested 8000.", "context_length"),
+        (429, "Limit 6,000, Used 5,000, Requested 8,000.", "context_length"),
+        (429, "Limit 6000, Used 5000, Requested 2000.", "rate_limit"),
+        (429, "The model is overloaded", "overloaded"),
+    ],
+)
+def test_words(status: int, words: str, reason: str) -> None:
+    """Free text decides last, and only on the statuses where it must."""
+    assert classify(answered(status, said(words))).reason == reason
+    assert classify(answered(status, words)).reason == reason
+
+
+@pytest.mark.parametrize("quotes", ["''", '""', "``", "\u201c\u201d", "\u2018\u2019", "'", '"'])
+def test_words_that_are_quoted(quotes: str) -> None:
+    """Prose in quotes is an echo of the prompt, also where the quote is cut off."""
+    echo = f"bad value: {quotes[0]}please don't say invalid api key{quotes[1:]}"
+    assert classify(answered(400, said(echo))).reason == "bad_request"
+
+
+def test_words_around_a_quoted_name() -> None:
+    """A quoted name stays part of its sentence; an apostrophe is no quote."""
+    words = "You can't: model 'llama 9' does not exist, don't ask"
+    assert classify(answered(400, said(words))).reason == "model_gone"
+
+
+def test_words_after_a_param() -> None:
+    """Where param names a part of the request, the text may be that part."""
+    assert classify(answered(400, said("invalid api key", param="messages"))).reason == "bad_request"
+
+
+def test_words_of_the_error_itself() -> None:
+    """Without a body the message stands in for it."""
+    assert classify(ProviderError("Insufficient balance", status=403)).reason == "quota"
+
+
+# What the raiser knows
+
+
+def test_given_kind_is_kept() -> None:
+    """A kind that the raiser gives is kept with its reason, and the wait is still read."""
+    error = answered(401, kind=TRANSIENT, reason="odd", headers={"retry-after": "3"})
+    assert classify(error) == Verdict(TRANSIENT, "odd", 3.0, True, "given")
+
+
+def test_given_kind_without_a_reason() -> None:
+    """A reason that was left open is the one decided, where it fits the kind, else the kind's own."""
+    fitting = classify(answered(429, kind=TRANSIENT)).reason
+    default = classify(answered(429, kind=AUTH_DEAD)).reason
+    assert (fitting, default) == ("rate_limit", "credentials")
+
+
+def test_given_reason_has_a_kind() -> None:
+    """A reason of the list, with nothing else known, brings its kind."""
+    verdict = classify(ProviderError("no key", reason="no_key"))
+    assert (verdict.kind, verdict.reason) == (AUTH_DEAD, "no_key")
+
+
+def test_given_reason_does_not_overrule_a_body() -> None:
+    """A reason without a kind gives way to a code."""
+    error = answered(200, said("", code="insufficient_quota"), reason="cut")
+    assert classify(error).reason == "quota"
+
+
+def test_given_reason_that_is_nobodys() -> None:
+    """A reason outside the list says nothing of the kind."""
+    assert classify(ProviderError("passed by", reason="benched")).kind == UNKNOWN
+
+
+def test_given_wait_wins() -> None:
+    """The raiser's wait outranks the headers; one that is no wait does not."""
+    headers = {"retry-after": "9"}
+    waits = [classify(answered(429, headers=headers, retry_after=w)).retry_after for w in (2, math.nan, -1)]
+    assert waits == [2.0, 9.0, 9.0]
+
+
+@pytest.mark.parametrize("kind", [AUTH_DEAD, REQUEST_SPECIFIC])
+def test_no_wait_where_waiting_does_not_help(kind: ErrorKind) -> None:
+    """A wait beside a failure that lasts is not passed on."""
+    assert classify(answered(429, kind=kind, retry_after=3)).retry_after is None
+
+
+# Retrying in place
+
+
+@pytest.mark.parametrize(
+    ("error", "in_place"),
+    [
+        (answered(408), True),
+        (answered(504), True),
+        (answered(503), True),
+        (answered(None, said("", type="timeout_error")), True),
+        (answered(None, kind=TRANSIENT, reason="timeout"), False),
+        (answered(200, kind=TRANSIENT, reason="timeout"), False),
+        (answered(504, kind=TRANSIENT, reason="timeout"), True),
+        (httpx.ConnectTimeout(""), False),
+        (httpx.ReadTimeout(""), False),
+        (httpx.PoolTimeout(""), False),
+        (TimeoutError(), False),
+        (DeadlineExceeded(""), False),
+        (httpx.ReadError(""), True),
+    ],
+)
+def test_retry_in_place(error: Exception, in_place: bool) -> None:
+    """Silence is not asked again at once; an answer that speaks of a timeout is."""
+    assert classify(error).retry_in_place == in_place
+
+
+# Other people's exceptions
+
+
+def test_httpx_status_error() -> None:
+    """An httpx error is read from its response."""
+    request = httpx.Request("POST", "http://127.0.0.1/")
+    response = httpx.Response(429, headers={"Retry-After": "4"}, text=said("slow"), request=request)
+    verdict = classify(httpx.HTTPStatusError("", request=request, response=response))
+    assert (verdict.reason, verdict.retry_after) == ("rate_limit", 4.0)
+
+
+def test_httpx_status_error_of_an_unread_stream() -> None:
+    """A response that was not read refuses its text, and the status decides."""
+    request = httpx.Request("POST", "http://127.0.0.1/")
+    response = httpx.Response(404, stream=httpx.ByteStream(b""), request=request)
+    assert classify(httpx.HTTPStatusError("", request=request, response=response)).reason == "model_gone"
+
+
+def test_sdk_error_with_a_body() -> None:
+    """An SDK's error carries the body as a dict, also without a status."""
+
+    class APIError(Exception):
+        body: ClassVar = {"message": "no", "code": "insufficient_quota"}
+
+    class APIStatusError(APIError):
+        status_code = 429
+
+    assert [classify(error()).reason for error in (APIError, APIStatusError)] == ["quota", "quota"]
+
+
+def test_error_with_details() -> None:
+    """A dict of details is a body; a status that is a word is none."""
+
+    class ClientError(Exception):
+        code, status = 400, "INVALID_ARGUMENT"
+        details: ClassVar = {"error": {"details": [{"reason": "API_KEY_INVALID"}]}}
+
+    assert classify(ClientError()).reason == "credentials"
+
+
+def test_urllib_error() -> None:
+    """The standard library's own error has code and headers."""
+    headers = Message()
+    headers["Retry-After"] = "6"
+    with urllib.error.HTTPError("http://127.0.0.1/", 503, "busy", headers, None) as error:
+        assert classify(error).retry_after == 6.0
+
+
+def test_error_whose_attributes_raise() -> None:
+    """What cannot be read is not there."""
+
+    class Shy(Exception):
+        status_code = 404
+
+        @property
+        def body(self) -> str:
+            raise RuntimeError("closed")
+
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    assert classify(Shy()).reason == "model_gone"
+
+
+def test_error_that_cannot_be_read() -> None:
+    """An object that breaks while it is read leaves a failure of which nothing is known."""
+
+    class Headers(dict[str, str]):
+        def items(self) -> Any:
+            raise RuntimeError("gone")
+
+    assert classify(answered(503, headers=Headers(a="b"))).rule == "unreadable"
+
+
+def test_wrapped_response() -> None:
+    """A response is found behind the error that it caused."""
+    error = raised(StreamInterrupted("cut", text="a"), answered(429, headers={"retry-after": "8"}))
+    assert classify(error).retry_after == 8.0
+
+
+def test_cancellation_is_not_its_cause() -> None:
+    """A cancelled call says nothing of the model, whatever went before."""
+    assert classify(raised(asyncio.CancelledError(), answered(429))) == Verdict(
+        UNKNOWN, "unknown", rule="cancelled"
+    )
+
+
+def test_causes_in_a_ring() -> None:
+    """Causes that cause each other come to an end."""
+    first, second = ValueError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    assert classify(first).kind == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError(), "timeout"),
+        (ConnectionResetError(), "connection"),
+        (OSError(errno.ENETUNREACH, "unreachable"), "connection"),
+        (OSError(errno.EMFILE, "files"), "unknown"),
+        (PermissionError(), "unknown"),
+        (ssl.SSLCertVerificationError(), "connection"),
+        (socket.gaierror(), "connection"),
+        (asyncio.IncompleteReadError(b"", 1), "cut"),
+        (json.JSONDecodeError("", "", 0), "malformed"),
+        (aiohttp.ServerTimeoutError(), "timeout"),
+        (aiohttp.ServerDisconnectedError(), "connection"),
+        (aiohttp.ClientPayloadError(), "cut"),
+        (StreamInterrupted("cut"), "cut"),
+        (ProviderError("nothing more"), "unknown"),
+        (KeyError("x"), "unknown"),
+        (KeyboardInterrupt(), "unknown"),
+        (asyncio.CancelledError(), "unknown"),
+    ],
+)
+def test_type(error: BaseException, reason: str) -> None:
+    """What is no response is known by its type."""
+    assert classify(error).reason == reason
+
+
+def test_innermost_cause_decides() -> None:
+    """A refused connection that arrives as a timeout is no silence."""
+    refused = aiohttp.ClientConnectionError()
+    verdict = classify(raised(httpx.ConnectTimeout(""), raised(refused, ConnectionRefusedError())))
+    assert (verdict.reason, verdict.retry_in_place) == ("connection", True)
+
+
+def test_response_that_is_not_http() -> None:
+    """The status that aiohttp makes up for a garbage status line is not the provider's."""
+    info: Any = None
+    error = raised(aiohttp.ClientResponseError(info, (), status=400), BadStatusLine("garbage"))
+    assert classify(error).reason == "connection"
+
+
+# Waits
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "0.5"}, 0.5),
+        ({"retry_after": "1m30s"}, 90.0),
+        ({"retry_after": "Thu, 15 Jan 2026 12:00:45 GMT"}, 45.0),
+        ({"retry_after": "Thursday, 15-Jan-26 12:00:45 GMT"}, 45.0),
+        ({"retry_after": "Thu Jan 15 12:00:45 2026"}, 45.0),
+        ({"retry_after": "2026-01-15T12:00:45Z"}, 45.0),
+        ({"retry_after": "Thu, 15 Jan 2026 11:00:00 GMT"}, 0.0),
+        ({"retry_after_ms": "1500", "x_ms_retry_after_ms": "1", "retry_after": "9"}, 1.5),
+        ({"retry_after_ms": "nan", "x_ms_retry_after_ms": "2500", "retry_after": "9"}, 2.5),
+        ({"retry_after_ms": "-1", "retry_after": "9"}, 9.0),
+        *(({"retry_after": text}, None) for text in ("", "nan", "inf", "-5", "soon", "1_0", "1e400")),
+        ({"retry_after": "9" * 400}, None),
+        ({"retry_after": "x" * 400}, None),
+        ({"retry_after": "Thu, 99 Jan 2026 99:00:00 GMT"}, None),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1m2.5s"}, 62.5),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1768478445"}, 45.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1768478445000"}, 45.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "2026-01-15T12:00:30Z"}, 30.0),
+        ({"x_ratelimit_remaining": "3", "x_ratelimit_reset": "30"}, None),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "never"}, None),
+        ({"a_ratelimit_unified_status": "rejected", "a_ratelimit_unified_reset": "30"}, 30.0),
+    ],
+)
+def test_wait_in_headers(headers: dict[str, str], wait: float | None) -> None:
+    """The headers are read in their order of trust, and garbage falls through."""
+    assert limited(**headers) == wait
+
+
+def test_wait_until_the_latest_reset() -> None:
+    """Of several exhausted buckets the one that fills last decides."""
+    spent = {f"x-ratelimit-remaining-{name}": "0" for name in "ab"}
+    resets = {"x-ratelimit-reset-a": "1s", "x-ratelimit-reset-b": "9s"}
+    assert reset_wait({**spent, **resets}) == 9.0
+
+
+def test_wait_until_a_date_without_a_clock() -> None:
+    """Without a moment to count from, the clock's is taken; a naive one counts as UTC."""
+    assert header_wait({"retry-after": "Thu, 15 Jan 2015 12:00:00 GMT"}) == 0.0
+    assert header_wait({"retry-after": "Thu, 15 Jan 2026 12:00:45 GMT"}, NOON.replace(tzinfo=None)) == 45.0
+
+
+@pytest.mark.parametrize(
+    ("words", "wait"),
+    [
+        ("Please try again in 1h53m56.832s.", 6836.832),
+        ("Please retry after 2 minutes.", 120.0),
+        ("try again in 1 hour and 5 minutes", 3900.0),
+        ("Your quota will reset. It resets in 2 hours", 7200.0),
+        ("Please wait 47 seconds before retrying", 47.0),
+        ("retry in 500ms", 0.5),
+        ("try again in about 30 milliseconds", 0.03),
+        ("Retry-After: 30", 30.0),
+        ("try again in 1 day", 86400.0),
+        ("retry in 5s, or try again in 9s", 9.0),
+        ("Limit is 100 requests per 60 seconds", None),
+        ("try again in 5 attempts", None),
+        ("Please try again later", None),
+        ("got 'please do try again in 5s'", None),
+    ],
+)
+def test_wait_in_words(words: str, wait: float | None) -> None:
+    """A sentence that asks to wait is read; the length of a window is not a wait."""
+    assert limited(words) == (None if wait is None else pytest.approx(wait))
+
+
+@pytest.mark.parametrize(
+    ("body", "wait"),
+    [
+        ({"error": "loading", "estimated_time": 20.5}, 20.5),
+        ({"error": {"details": [{"retryDelay": "37s"}], "message": "retry in 99s"}}, 37.0),
+        ({"error": {"details": [{"retryDelay": {"seconds": "3", "nanos": 500_000_000}}]}}, 3.5),
+        ({"retry_after_ms": 1500, "message": ""}, 1.5),
+        ({"retry_after_ms": "x", "message": ""}, None),
+        ({"retry_after": True}, None),
+        ({"error": {"metadata": {"headers": {"Retry-After": "4"}}}, "retry_after": None}, 4.0),
+        ({"error": "down"}, None),
+    ],
+)
+def test_wait_in_a_body(body: object, wait: float | None) -> None:
+    """Members that name a wait are read, on a 5xx as on a 429."""
+    assert classify(answered(429, body)).retry_after == wait
+    if wait != 4.0:  # headers inside a body are those of a rate limit
+        assert classify(answered(503, body)).retry_after == wait
+
+
+def test_wait_in_a_body_that_is_a_dict() -> None:
+    """A 5xx whose body is already read is looked into as well."""
+
+    class APIStatusError(Exception):
+        status_code = 503
+        body: ClassVar = {"retry_after": 3}
+
+    assert classify(APIStatusError()).retry_after == 3.0
+
+
+@pytest.mark.parametrize(("header", "wait"), [("8", 64627.2), ("64000", 64000.0)])
+def test_wait_of_the_body_is_much_longer(header: str, wait: float) -> None:
+    """A body that asks for much longer than the header speaks of the bucket that counts."""
+    assert limited("Please try again in 17h57m7.2s.", retry_after=header) == wait
+
+
+@pytest.mark.parametrize(
+    "value", [None, math.nan, math.inf, -1, 10**400, True, [], "x", {"seconds": "x"}, {"seconds": 1.8e308}]
+)
+def test_no_seconds(value: object) -> None:
+    """What is no wait gives none."""
+    assert seconds_of(value) is None
+
+
+def test_seconds_that_overflow_together() -> None:
+    """Two finite numbers whose sum is not finite are no wait."""
+    assert seconds_of({"seconds": 1.7976931348623157e308, "nanos": 1.7976931348623157e308}) is None
+
+
+def test_first_readable_delay() -> None:
+    """Delays that cannot be read are passed over."""
+    assert body_wait([None, "x", "2s"], "") == 2.0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "5", "Other": "x"},
+        [("RETRY-AFTER", "5")],
+        [(b"retry-after", b"5"), "odd", (1, 2, 3), (None, None)],
+        httpx.Headers({"retry-after": "5"}),
+        {"retry-after": 5},
+    ],
+)
+def test_headers_of_any_make(headers: object) -> None:
+    """Names compare without case, whatever holds them."""
+    assert dict(fold_headers(headers)) == {"retry-after": "5"}
+
+
+def test_headers_that_are_none() -> None:
+    """What cannot be headers has none."""
+    assert fold_headers(7) == {}
+
+
+# Anything at all
+
+texts = st.text(max_size=60) | st.sampled_from(
+    ["retry in 5s", "1e999", "NaN", "limit: 0", "'" * 9, "{" * 9, "2026-01-15T12:00:00Z", "9" * 20]
+)
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["error", "code", "message", "details", "retryDelay", "headers", "param", "refusal"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+header_names = st.sampled_from(
+    ["Retry-After", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-remaining", "X-Amzn-ErrorType"]
+)
+statuses = st.none() | st.integers() | st.integers(100, 600) | st.sampled_from([200, 400, 402, 404, 429, 503])
+bodies = texts | trees.map(json.dumps) | trees | st.binary(max_size=40)
+errors = st.builds(
+    lambda status, headers, body, told: (
+        answered(status, "", headers=headers, **told)
+        if body is None
+        else _with_body(answered(status, "", headers=headers, **told), body)
+    ),
+    statuses,
+    st.dictionaries(header_names | texts, texts | st.just("0"), max_size=5)
+    | st.lists(st.tuples(header_names, texts), max_size=3),
+    bodies,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "kind": st.sampled_from(ErrorKind),
+            "reason": texts | st.sampled_from(sorted(KINDS)),
+            "code": texts,
+            "retry_after": st.floats(),
+        },
+    ),
+)
+
+
+def _with_body(error: ProviderError, body: Any) -> ProviderError:
+    error.body = body
+    return error
+
+
+@given(error=errors, wire=st.sampled_from(["openai", "anthropic", "gemini", "ollama"]), now=st.datetimes())
+@settings(max_examples=400, deadline=None)
+def test_anything_is_classified(error: ProviderError, wire: str, now: datetime) -> None:
+    """Whatever comes, there is a verdict, and its wait is a wait."""
+    verdict = classify(error, wire=wire, now=now)
+    assert verdict.rule != "unreadable"
+    assert verdict.retry_after is None or (math.isfinite(verdict.retry_after) and verdict.retry_after >= 0)
+
+
+@given(
+    kind=st.sampled_from([ValueError, OSError, ConnectionError, TimeoutError, KeyboardInterrupt, KeyError]),
+    arguments=st.lists(trees, max_size=3),
+    carried=st.dictionaries(st.sampled_from(["status_code", "code", "status", "body", "headers"]), trees),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_exception_is_classified(
+    kind: type[BaseException], arguments: list[Any], carried: dict[str, Any]
+) -> None:
+    """Any exception with any attributes has a verdict whose reason has the verdict's kind."""
+    error = kind(*arguments)
+    for name, value in carried.items():
+        setattr(error, name, value)
+    verdict = classify(error)
+    assert verdict.rule != "unreadable"
+    assert verdict.kind == KINDS[verdict.reason]
+
+
+MEBIBYTE = 1 << 20
+HOSTILE = (
+    *("'a ", "' ", "a'", '"a b c ', "api key ", "account ", "model/", "limit 1 ", "9", " ", "\n"),
+    *("try again in 1s ", "try again in ", "retry 1m", "[", '{"error":', '{"error":"', '{"a":1}x\n', "x: {"),
+)
+
+
+@pytest.mark.parametrize("status", [400, 429, 503, 200, None])
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_hostile_body_is_read_in_time(status: int | None, piece: str) -> None:
+    """A mebibyte of the worst text takes well under a second."""
+    body = (piece * MEBIBYTE)[:MEBIBYTE]
+    began = time.process_time()
+    for text in (body, said(body[: MEBIBYTE // 2]), json.dumps({"errors": [{"detail": body[:50_000]}] * 20})):
+        classify(answered(status, text))
+    assert time.process_time() - began < 1.0
