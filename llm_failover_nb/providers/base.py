@@ -1,0 +1,59 @@
+"""What providers share: the other half of their calls, a key that may be missing, an end. No wire, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from llm_failover_nb.engine.portal import AsyncFromSync, SyncFromAsync
+from llm_failover_nb.engine.types import Chunk, Request, Response
+
+__all__ = ["BaseProvider"]
+
+_SYNC, _ASYNC = ("complete", "stream"), ("acomplete", "astream")
+
+
+class BaseProvider:
+    """A provider that writes one pair of calls and is given the other.
+
+    Write ``complete`` and ``stream``, and the asynchronous pair runs them in threads; write
+    ``acomplete`` and ``astream``, and the synchronous pair runs them on the background loop.
+
+    Raises:
+        TypeError: When a subclass writes neither pair.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not any(all(_written(cls, name) for name in pair) for pair in (_SYNC, _ASYNC)):
+            raise TypeError(
+                f"{cls.__name__} needs a pair of calls: complete and stream, or acomplete and astream"
+            )
+
+    @property
+    def missing_key(self) -> str | None:
+        """The variable to set before this provider can be asked; ``None`` when nothing is missing."""
+        return None
+
+    def complete(self, request: Request, /) -> Response:
+        return SyncFromAsync(self).complete(request)
+
+    def stream(self, request: Request, /) -> Iterator[Chunk]:
+        return SyncFromAsync(self).stream(request)
+
+    async def acomplete(self, request: Request, /) -> Response:
+        return await AsyncFromSync(self).acomplete(request)
+
+    def astream(self, request: Request, /) -> AsyncIterator[Chunk]:
+        return AsyncFromSync(self).astream(request)
+
+    def close(self) -> None:
+        """Let go of what synchronous calls and this process hold: connections, children."""
+
+    async def aclose(self) -> None:
+        """Let go of what the running loop holds; synchronous resources too."""
+        self.close()
+
+
+def _written(cls: type, name: str) -> bool:
+    return getattr(cls, name) is not getattr(BaseProvider, name)

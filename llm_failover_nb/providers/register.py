@@ -1,0 +1,85 @@
+"""How a name becomes a provider: the built-in ones by table, the user's own by ``register_provider``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+
+from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.registry import SpecRegistry
+from llm_failover_nb.engine.secret import Secret
+from llm_failover_nb.engine.types import Provider
+
+__all__ = ["make", "register_provider"]
+
+
+def make(name: str) -> Provider:
+    """The built-in provider of that name; each module is imported when it is first asked for."""
+    if name == "sim":
+        from llm_failover_nb.providers.sim import SimProvider
+
+        return SimProvider()
+    if name == "local":
+        from llm_failover_nb.providers.local import LocalProvider
+
+        return LocalProvider()
+    from llm_failover_nb.providers import presets
+
+    return presets.make(name)
+
+
+def register_provider(
+    name: str,
+    provider: Provider | None = None,
+    *,
+    wire: str = "openai",
+    base_url: str | None = None,
+    key_env: str | None = None,
+    api_key: str | Secret | None = None,
+    headers: Mapping[str, str] | None = None,
+    allow_http: bool = False,
+    registry: SpecRegistry | None = None,
+) -> None:
+    """Make ``name/model`` a spec of the process: an endpoint of your own, or any provider object.
+
+    A name that is known already is replaced for chains built from now on.
+
+    Args:
+        name: What stands before the slash.
+        provider: An object with ``complete`` and ``stream``, or ``acomplete`` and ``astream``.
+        wire: The dialect that the endpoint speaks: ``openai``.
+        base_url: Where it listens, with its version, such as ``https://llm.example.org/v1``.
+        key_env: The environment variable with its key; read at each call, never stored.
+        api_key: A key as it is; prefer ``key_env``: a literal is saved with the notebook.
+        headers: Further headers to send.
+        allow_http: Let the key travel over plain http to a host other than this machine.
+        registry: Where to register; the process's own unless given.
+
+    Raises:
+        ValueError: When the name, the URL or the wire is unusable.
+        TypeError: When neither, or both, of ``provider`` and ``base_url`` are given.
+
+    >>> register_provider("lab", base_url="http://127.0.0.1:8000/v1", key_env="LAB_KEY")
+    """
+    if provider is None and base_url is not None:
+        from llm_failover_nb.providers import presets
+
+        if isinstance(api_key, str) and "ipykernel" in sys.modules:
+            warnings.warn(
+                f"the key of {name!r} is written in the cell and will be saved with the notebook; "
+                "put it into an environment variable and give its name as key_env=",
+                stacklevel=2,
+            )
+        provider = presets.endpoint(
+            name,
+            wire=wire,
+            base_url=base_url,
+            key_env=key_env,
+            api_key=api_key,
+            headers=headers,
+            allow_http=allow_http,
+        )
+    elif provider is None or base_url is not None:
+        raise TypeError(f"register_provider({name!r}) needs either a provider object or base_url=")
+    (process_registry if registry is None else registry).register(name, provider)
