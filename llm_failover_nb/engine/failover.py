@@ -144,17 +144,19 @@ class Attempt:
         Raises:
             TimeoutError: When the call's deadline has passed; leaving the step makes that the outcome.
         """
-        if self._call.late():
+        if self._call.has_deadline and self._call.late():
             raise TimeoutError("the deadline passed while the stream ran")
+        if self.committed and chunk.kind == "text":
+            self.parts.append(chunk.text)
+            return (chunk,)
         if chunk.kind == "done":
             self.response = chunk.response
             return ()
         if chunk.kind == "text":
-            if not self.committed:
-                self.held += chunk.text
-                if not self.held.strip():
-                    return ()  # blanks commit nothing; they go with the first content
-                chunk = Chunk(self.held)
+            self.held += chunk.text
+            if not self.held.strip():
+                return ()  # blanks commit nothing; they go with the first content
+            chunk = Chunk(self.held)
             self.parts.append(chunk.text)
         elif not (chunk.text or chunk.tool):
             return ()
@@ -209,6 +211,7 @@ class Call:
         self._response: Response | None = None
         self._start = 0.0
         self._deadline = math.inf
+        self.has_deadline = setup.policy.deadline is not None
 
     @property
     def response(self) -> Response:
@@ -219,8 +222,8 @@ class Call:
 
     def __iter__(self) -> Iterator[Step]:
         self._start = self.setup.clock.monotonic()
-        if self.setup.policy.deadline is not None:
-            self._deadline = self._start + self.setup.policy.deadline
+        if (deadline := self.setup.policy.deadline) is not None:
+            self._deadline = self._start + deadline
         live = self._live()
         for index, entry in enumerate(live):
             self._entry, self._rest = entry, live[index + 1 :]
@@ -435,7 +438,7 @@ class Call:
 
     def late(self) -> bool:
         """Whether the call's deadline has passed."""
-        return self._deadline < math.inf and self.setup.clock.monotonic() >= self._deadline
+        return self.has_deadline and self.setup.clock.monotonic() >= self._deadline
 
     def done(self) -> Chunk:
         """The last chunk of a stream."""
@@ -445,7 +448,7 @@ class Call:
 
     def _left(self) -> float:
         """Seconds until the deadline."""
-        if self._deadline == math.inf:
+        if not self.has_deadline:
             return math.inf
         return self._deadline - self.setup.clock.monotonic()
 
@@ -506,11 +509,17 @@ class Call:
         record = AttemptRecord(
             self.setup.clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec,
             entry.position, attempt, outcome, verdict.kind.value if verdict else "",
-            verdict.reason if verdict else "", getattr(error, "status", None), benched, benched_for,
+            verdict.reason if verdict else "", _status(error), benched, benched_for,
             next_model, latency, first_token, None, None, None, "" if error is None else _line(error),
         )  # fmt: skip
         self._records.append(record)
         self.setup.log.append(record)
+
+
+def _status(error: Exception | None) -> int | None:
+    """The HTTP status of a failure; what other people's errors call so may be words."""
+    status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
 
 
 def _line(error: Exception) -> str:
@@ -532,7 +541,7 @@ def _warn(event: FailoverEvent, error: Exception, until: datetime | None, cooldo
         extra={
             "model": event.model,
             "kind": event.kind.value,
-            "status": getattr(error, "status", None),
+            "status": _status(error),
             "attempt": event.attempt,
             "benched": event.benched,
             "cooldown": cooldown,

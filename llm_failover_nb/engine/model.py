@@ -101,15 +101,74 @@ class Model:
         return replace(answer, model=self.spec, latency=perf_counter() - start)
 
     def stream(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Iterator[Chunk]:
-        """The provider's chunks as they come."""
-        return iter(self.calls.stream(self._request(prompt, given)))
+        """The provider's chunks as they come, then one of kind ``done`` with the whole ``response``.
+
+        Nothing is sent before the first ``next``; closing the iterator closes the provider's.
+        """
+        return self._stream(self._request(prompt, given))
 
     def astream(self, prompt: Prompt, **given: Unpack[RequestFields]) -> AsyncIterator[Chunk]:
-        """:meth:`stream`, asynchronous."""
-        return aiter(self.calls.astream(self._request(prompt, given)))
+        """:meth:`stream`, asynchronous; iterate it under ``contextlib.aclosing`` to leave it early."""
+        return self._astream(self._request(prompt, given))
+
+    def _stream(self, request: Request) -> Iterator[Chunk]:
+        whole = _Whole(self.spec)
+        chunks = iter(self.calls.stream(request))
+        try:
+            for chunk in chunks:
+                if whole.takes(chunk):
+                    yield chunk
+        finally:
+            if (close := getattr(chunks, "close", None)) is not None:
+                close()
+        yield whole.done()
+
+    async def _astream(self, request: Request) -> AsyncIterator[Chunk]:
+        whole = _Whole(self.spec)
+        chunks = aiter(self.calls.astream(request))
+        try:
+            async for chunk in chunks:
+                if whole.takes(chunk):
+                    yield chunk
+        finally:
+            if (aclose := getattr(chunks, "aclose", None)) is not None:
+                await aclose()
+        yield whole.done()
 
     def __repr__(self) -> str:
         return f"Model({self.spec!r})"
 
     def _request(self, prompt: Prompt, given: RequestFields) -> Request:
         return build_request(prompt, self.name, given, self._timeouts)
+
+
+class _Whole:
+    """Gathers one stream into the answer that its last chunk carries."""
+
+    def __init__(self, spec: str) -> None:
+        self._spec = spec
+        self._start = perf_counter()
+        self._first: float | None = None
+        self._parts: list[str] = []
+        self._answer = Response()
+
+    def takes(self, chunk: Chunk) -> bool:
+        """Note a chunk; whether it is to be handed on: the provider's own ``done`` is not."""
+        if chunk.kind == "done":
+            self._answer = chunk.response or self._answer
+            return False
+        if self._first is None and (chunk.text.strip() or chunk.tool):
+            self._first = perf_counter() - self._start
+        if chunk.kind == "text":
+            self._parts.append(chunk.text)
+        return True
+
+    def done(self) -> Chunk:
+        answer = replace(
+            self._answer,
+            text="".join(self._parts) or self._answer.text,
+            model=self._spec,
+            latency=perf_counter() - self._start,
+            first_token=self._first,
+        )
+        return Chunk(kind="done", response=answer)

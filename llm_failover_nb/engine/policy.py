@@ -113,7 +113,7 @@ class Policy:
         if self.backoff is None:
             return full_jitter(attempt)
         seconds: object = self.backoff(attempt)
-        if not isinstance(seconds, Real) or not 0 <= seconds < math.inf:
+        if not isinstance(seconds, Real) or not 0 <= float(seconds) < math.inf:
             raise ValueError(
                 f"backoff({attempt}) returned {seconds!r}: it returns finite seconds, at least 0"
             )

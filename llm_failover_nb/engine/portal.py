@@ -97,9 +97,11 @@ class Portal:
 
 
 def _host(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    serving = _serve(started)
     try:
-        asyncio.run(_serve(started))
+        asyncio.run(serving)
     except Exception as error:
+        serving.close()
         # No loop, for want of file descriptors say: whoever waits for it must hear of it.
         if started.done():
             raise
@@ -146,8 +148,7 @@ def calls_of(provider: Provider) -> Calls:
             "or acomplete(request) and astream(request)"
         )
     twin = cast("AsyncProvider", provider) if has_async else AsyncFromSync(cast("SyncProvider", provider))
-    if not getattr(provider, "keeps_time", False):
-        twin = Timed(twin)
+    twin = twin if getattr(provider, "keeps_time", False) else Timed(twin)
     sync = cast("SyncProvider", provider) if has_sync else SyncFromAsync(twin)
     return Calls(sync.complete, twin.acomplete, sync.stream, twin.astream)
 
@@ -183,25 +184,32 @@ class AsyncFromSync:
 
     async def astream(self, request: Request, /) -> AsyncIterator[Chunk]:
         chunks = self._opened(request)
-        step: asyncio.Future[Chunk | None] | None = None
+        step = _step(chunks)
         try:
-            while True:
-                step = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
-                chunk = await asyncio.shield(step)
-                if chunk is None:
-                    return
+            while (chunk := await asyncio.shield(step)) is not None:
                 yield chunk
+                step = _step(chunks)
         finally:
-            _close_after(step, chunks.close)
+            _close_after(step, chunks)
 
     def _opened(self, request: Request) -> Generator[Chunk, None, None]:
         # A provider may connect in the call itself; this way that happens in the first step's thread.
         yield from self._provider.stream(request)
 
 
-def _close_after(step: asyncio.Future[Chunk | None] | None, close: Callable[[], None]) -> None:
-    """Close an iterator, but not while a thread is in it: a running generator cannot be closed."""
-    if step is None or step.done():
-        close()
+def _step(chunks: Generator[Chunk, None, None]) -> asyncio.Future[Chunk | None]:
+    return asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
+
+
+def _close_after(step: asyncio.Future[Chunk | None], chunks: Generator[Chunk, None, None]) -> None:
+    """Close a generator, but not while a thread is in it: one that runs cannot be closed."""
+
+    def ended(done: asyncio.Future[Chunk | None]) -> None:
+        if not done.cancelled():
+            done.exception()  # asked for, or the loop would report it as never retrieved
+            chunks.close()
+
+    if step.done():
+        chunks.close()
     else:
-        step.add_done_callback(lambda done: None if done.cancelled() else close())
+        step.add_done_callback(ended)

@@ -35,7 +35,7 @@ class SpecRegistry:
             ValueError: When the name could not stand in a spec.
             TypeError: When the provider has neither pair of calls.
         """
-        _check_name(name, "provider")
+        _check_name(name, "a provider")
         calls_of(provider)
         with self._lock:
             self._providers[name] = provider
@@ -46,7 +46,7 @@ class SpecRegistry:
         Raises:
             ValueError: When the name could not stand in a chain.
         """
-        _check_name(name, "alias")
+        _check_name(name, "an alias")
         with self._lock:
             self._aliases[name] = target
 
@@ -130,4 +130,4 @@ def _makes(offered: object) -> bool:
 
 def _check_name(name: str, what: str) -> None:
     if not name or set(name) & set("/, \t\n"):
-        raise ValueError(f"{name!r} is no name for a {what}: give it one without slash, comma or space")
+        raise ValueError(f"{name!r} is no name for {what}: give it one without slash, comma or space")

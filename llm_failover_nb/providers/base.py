@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from llm_failover_nb.engine.portal import AsyncFromSync, SyncFromAsync
-from llm_failover_nb.engine.types import Chunk, Request, Response
+from llm_failover_nb.engine.timekeeper import Timed
+from llm_failover_nb.engine.types import AsyncProvider, Chunk, Request, Response
 
 __all__ = ["BaseProvider"]
 
@@ -35,11 +36,17 @@ class BaseProvider:
         """The variable to set before this provider can be asked; ``None`` when nothing is missing."""
         return None
 
+    keeps_time = False
+    """Whether its asynchronous calls hold to ``request.timeouts`` themselves."""
+
     def complete(self, request: Request, /) -> Response:
-        return SyncFromAsync(self).complete(request)
+        return SyncFromAsync(self._timed()).complete(request)
 
     def stream(self, request: Request, /) -> Iterator[Chunk]:
-        return SyncFromAsync(self).stream(request)
+        return SyncFromAsync(self._timed()).stream(request)
+
+    def _timed(self) -> AsyncProvider:
+        return self if self.keeps_time else Timed(self)
 
     async def acomplete(self, request: Request, /) -> Response:
         return await AsyncFromSync(self).acomplete(request)

@@ -1,0 +1,1 @@
+"""What a notebook sees: the cell, its rendering, the frames. Decisions live in the engine."""

@@ -1,0 +1,360 @@
+"""``%%llm`` and ``%llm``: read the line, call the engine, show what it says. No decision about a model here.
+
+Which model is asked, how often, and what a failure means is the engine's; how it looks is `render.py`'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from IPython.core.error import UsageError
+from IPython.core.magic import no_var_expand
+
+from llm_failover_nb.engine.bench import BenchedModel, process_benches
+from llm_failover_nb.engine.chain import Chain, parse_chain, process_registry
+from llm_failover_nb.engine.errors import FailoverError
+from llm_failover_nb.engine.events import checked_observers, current_cell, get_failover_observer
+from llm_failover_nb.engine.types import Chunk, Response
+from llm_failover_nb.notebook import render
+from llm_failover_nb.notebook.arguments import (
+    COMMANDS,
+    KEYS,
+    ArgumentError,
+    CellArguments,
+    parse_bench,
+    parse_cell,
+    parse_command,
+    parse_spec,
+)
+from llm_failover_nb.notebook.live import CellScreen, Live
+from llm_failover_nb.providers import weights
+from llm_failover_nb.settings import load_settings, settings_path
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pandas as pd
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from llm_failover_nb.engine.model import RequestFields
+
+__all__ = ["LLM", "CellFailed", "load", "unload"]
+
+_NAME = "llm"
+_LOCAL = "local/smollm2"
+_ECHO = "sim/echo"
+_CHOOSE = "to choose, write %%llm chain=provider/model, or set chain in the settings (%llm help says where)"
+
+
+class CellFailed(FailoverError):
+    """No model answered a cell. The failure itself, such as ``AllModelsFailed``, is ``__cause__``.
+
+    IPython prints a group of exceptions, which ``AllModelsFailed`` is, past the cell's error output. This is
+    no group: the cell gets a short error output, at which nbclient and papermill stop.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines[0])
+        self.lines = lines
+
+    def _render_traceback_(self) -> list[str]:
+        return self.lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A chain as text, and what to tell the user about it where nobody chose it."""
+
+    chain: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What one cell asks, and how things stood when it began."""
+
+    chain: Chain
+    prompt: str
+    arguments: CellArguments
+    note: str
+    benched: tuple[BenchedModel, ...]
+    began: datetime
+
+    @property
+    def fields(self) -> RequestFields:
+        given = self.arguments
+        return {
+            "system": given.system,
+            "temperature": given.temperature,
+            "max_tokens": given.max_tokens,
+        }
+
+    def passed(self, response: Response | None = None) -> tuple[render.Row, ...]:
+        attempts = response.attempts if response is not None else ()
+        return render.passed_rows(self.chain.specs, attempts, self.benched, self.began)
+
+
+class LLM:
+    """The two magics of one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._aliases: dict[str, str] = {}
+
+    @no_var_expand
+    def cell(self, line: str, cell: str) -> None:
+        """Ask the models of a chain, in order, until one answers.
+
+        ::
+
+            %%llm chain=openai/gpt-x,local/smollm2 temperature=0.2 out=answer
+            Which planet is the largest?
+
+        Keys: ``chain system temperature max_tokens out stream``; ``%llm help`` says what each does.
+        """
+        with _usage_errors():
+            arguments = parse_cell(line)
+            prompt = _prompt(cell)
+            choice = self._choice(arguments.chain)
+            live = Live(CellScreen(), watched=arguments.stream and _can_update(self._shell))
+            chain = _chain(choice.chain, live)
+        benched, now = tuple(process_benches.list()), process_benches.clock.now()
+        question = _Question(chain, prompt, arguments, choice.note, benched, now)
+        with _cell_number(self._shell.execution_count):
+            response = _answered(question, live)
+        if arguments.out is not None:
+            self._shell.user_ns[arguments.out] = response
+
+    @no_var_expand
+    def line(self, line: str) -> pd.DataFrame | None:
+        """Show the default chain and the benches; ``%llm help`` lists what else there is."""
+        commands = {
+            "": self._status,
+            "bench": self._bench,
+            "unbench": self._unbench,
+            "help": self._help,
+        }
+        with _usage_errors():
+            name, words = parse_command(line)
+            if name == "events":
+                return _events()
+            commands[name](words)
+        return None
+
+    def _choice(self, given: str | None = None) -> _Choice:
+        settings = load_settings()
+        self._register(settings.aliases)
+        if given is not None:
+            return _Choice(given)
+        if settings.chain is not None:
+            return _Choice(settings.chain)
+        if importlib.util.find_spec("xllamacpp") is not None and weights.find() is not None:
+            what = f"no chain is set, so {_LOCAL} answers: a small model on this machine, often wrong"
+            return _Choice(_LOCAL, f"{what}; {_CHOOSE}")
+        what = f"no chain is set and no local model is installed, so {_ECHO} only repeats the prompt"
+        return _Choice(_ECHO, f"{what}; {_CHOOSE}")
+
+    def _register(self, aliases: Mapping[str, str]) -> None:
+        """Tell the registry of aliases that are new in the file: those set in the session stay."""
+        for name, target in aliases.items():
+            if self._aliases.get(name) != target:
+                process_registry.alias(name, target)
+                self._aliases[name] = target
+
+    # The subcommands
+
+    def _status(self, _: tuple[str, ...]) -> None:
+        choice = self._choice()
+        benches = {bench.model: bench for bench in process_benches.list()}
+        entries = [
+            render.Standing(model.spec, benches.get(model.spec), _missing_key(model.provider))
+            for model in parse_chain(choice.chain).models
+        ]
+        inside = {entry.model for entry in entries}
+        others = [bench for spec, bench in benches.items() if spec not in inside]
+        hint = choice.note or "%llm help lists what else there is"
+        now = process_benches.clock.now()
+        Live(CellScreen(), watched=False).finish(
+            render.status_html("default chain", entries, others, now, hint=hint),
+            render.status_text("default chain", entries, others, now, hint=hint),
+        )
+
+    def _bench(self, words: tuple[str, ...]) -> None:
+        text, seconds = parse_bench(words)
+        specs = self._specs(text)
+        for spec in specs:
+            process_registry.model(spec)
+        for spec in specs:
+            process_benches.bench(spec, for_=seconds)
+        now = process_benches.clock.now()
+        laid = {bench.model: bench for bench in process_benches.list()}
+        for spec in specs:
+            bench = laid.get(spec)
+            print(f"{spec}: {render.bench_words(bench, now) if bench else 'benched, and the time is over'}")
+
+    def _unbench(self, words: tuple[str, ...]) -> None:
+        for spec in self._specs(parse_spec(words)):
+            if process_benches.unbench(spec):
+                print(f"{spec}: no longer benched")
+            else:
+                print(f"{spec}: was not benched{_meant(spec)}")
+
+    def _specs(self, text: str) -> list[str]:
+        self._choice()
+        if specs := process_registry.expand(text):
+            return list(dict.fromkeys(specs))
+        raise ArgumentError(f"{text!r} names no model: write provider/model, such as openai/gpt-x")
+
+    def _help(self, _: tuple[str, ...]) -> None:
+        width = max(len(row) for row in (*(key.example for key in KEYS), *(c.typed for c in COMMANDS)))
+        print("%%llm key=value ...        ask the models of a chain; the prompt stands in the lines below\n")
+        for key in KEYS:
+            print(f"  {key.example:<{width}}  {key.help}")
+        print()
+        for command in COMMANDS:
+            print(f"{command.typed:<{width + 2}}  {command.help}")
+        print(f"\nsettings: {settings_path()}")
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add ``%%llm`` and ``%llm`` to a shell; where they are already, put them there anew."""
+    unload(shell)
+    magics = LLM(shell)
+    shell.magics_manager.register_function(magics.line, "line", _NAME)
+    shell.magics_manager.register_function(magics.cell, "cell", _NAME)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take away what :func:`load` added; magics of that name that are not ours stay."""
+    manager = shell.magics_manager
+    ours = [table for table in manager.magics.values() if _is_ours(table.get(_NAME))]
+    for table in ours:
+        del table[_NAME]
+    if ours:
+        # The manager keeps what was registered as a function on an object of its own, too.
+        vars(manager.user_magics).pop(_NAME, None)
+
+
+def _is_ours(magic: object) -> bool:
+    return isinstance(getattr(magic, "__self__", None), LLM)
+
+
+# One call
+
+
+def _chain(text: str, live: Live) -> Chain:
+    observers = (*checked_observers(get_failover_observer()), live.left)
+    return parse_chain(text, midstream="restart", observer=observers)
+
+
+def _answered(question: _Question, live: Live) -> Response:
+    """The answer, shown; or the failure, shown and raised."""
+    try:
+        response = _ask(question, live)
+    except KeyboardInterrupt as interrupt:
+        what = "interrupted; partial answer" if live.partial else "interrupted before an answer came"
+        _finish_partial(question, live, what)
+        # The traceback would show the engine's frames; an attribute is where IPython looks for another.
+        vars(interrupt)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {what}"]
+        raise
+    except FailoverError as error:
+        failure = error
+    except Exception:
+        _finish_partial(question, live, "the cell failed; the error is below")
+        raise
+    else:
+        passed, note = question.passed(response), question.note
+        live.finish(
+            render.answer_html(response, passed=passed, note=note),
+            render.answer_text(response, passed=passed, note=note),
+        )
+        return response
+    # Outside of the `except`: a group among the contexts, too, would send IPython past the error output.
+    text, passed, note = live.partial, question.passed(), question.note
+    live.finish(
+        render.failure_html(failure, text=text, passed=passed, note=note),
+        render.failure_text(failure, text=text, passed=passed, note=note),
+    )
+    raise CellFailed(render.failure_lines(failure, passed=passed)) from failure
+
+
+def _ask(question: _Question, live: Live) -> Response:
+    if not question.arguments.stream:
+        return question.chain.complete(question.prompt, **question.fields)
+    live.begin(f"asking {', then '.join(question.chain.specs)} …")
+    response = Response()
+    stream = cast("Generator[Chunk]", question.chain.stream(question.prompt, **question.fields))
+    # An interrupt anywhere in here closes the request before anything else is done.
+    with closing(stream) as chunks:
+        for chunk in chunks:
+            if chunk.response is not None:
+                response = chunk.response
+            live.feed(chunk)
+    return response
+
+
+def _finish_partial(question: _Question, live: Live, what: str) -> None:
+    text, note = live.partial, question.note
+    live.finish(render.partial_html(text, what, note=note), render.partial_text(text, what, note=note))
+
+
+def _prompt(cell: str) -> str:
+    prompt = cell.strip()
+    if not prompt:
+        raise ArgumentError("the cell asks nothing: write the prompt in the lines below %%llm")
+    return prompt
+
+
+def _can_update(shell: InteractiveShell) -> bool:
+    """Whether an output can be replaced: a kernel's front end can, a terminal prints each one."""
+    return getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def _cell_number(number: int) -> Iterator[None]:
+    """Mark what is recorded within as coming from this cell."""
+    token = current_cell.set(str(number))
+    try:
+        yield
+    finally:
+        current_cell.reset(token)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn what is wrong with a line, a chain or the settings into IPython's short error."""
+    try:
+        yield
+    except (FailoverError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+# Small questions
+
+
+def _events() -> pd.DataFrame:
+    try:
+        from llm_failover_nb.notebook.frames import events_frame  # pandas, on first use
+    except ImportError as error:
+        raise UsageError(str(error)) from None
+    return events_frame()
+
+
+def _missing_key(provider: object) -> str | None:
+    return cast("str | None", getattr(provider, "missing_key", None))
+
+
+def _meant(spec: str) -> str:
+    """What may have been meant by a spec that is not benched."""
+    benched = [bench.model for bench in process_benches.list()]
+    if near := difflib.get_close_matches(spec, benched, n=1):
+        return f"; did you mean {near[0]}?"
+    if benched:
+        return f"; benched are {', '.join(benched)}"
+    process_registry.model(spec)
+    return "; no model is"

@@ -1,0 +1,600 @@
+"""What a cell shows, as HTML and as plain text: pure functions of data. No IPython, no state, no decision.
+
+What models and providers wrote is untrusted: a front end runs what it finds in a fresh output. An answer
+passes Markdown without HTML and then nh3 with a short list of tags; every other text is escaped, and loses
+control characters. Only the markup in this module is ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+
+import nh3
+from markdown_it import MarkdownIt
+
+from llm_failover_nb.engine.bench import BenchedModel
+from llm_failover_nb.engine.errors import AllModelsFailed, FailoverError, ProviderError
+from llm_failover_nb.engine.events import AttemptRecord
+from llm_failover_nb.engine.secret import redact
+from llm_failover_nb.engine.types import Response
+
+__all__ = [
+    "Row",
+    "Standing",
+    "answer_html",
+    "answer_text",
+    "bench_words",
+    "failed_rows",
+    "failure_html",
+    "failure_lines",
+    "failure_text",
+    "live_html",
+    "live_text",
+    "markdown_html",
+    "partial_html",
+    "partial_text",
+    "passed_rows",
+    "plain",
+    "status_html",
+    "status_text",
+]
+
+# What CommonMark and tables need; links are the only thing with an address.
+_TAGS = {
+    *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p"),
+    *("pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+}
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_SCHEMES = {"http", "https", "mailto"}
+
+# Longer answers are shown as they are: laying them out would hold up the kernel.
+_LONGEST_MARKDOWN = 200_000
+
+# An error's text in a table; a provider may send pages.
+_LONGEST_ERROR = 300
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# They reverse the order of what follows on a line: fit to forge names.
+_DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+# These cost nothing, so that no price could apply.
+_FREE = ("local/", "sim/")
+
+# reason -> what happened, and what a person can do.
+_REASONS = {
+    "rate_limit": ("too many requests for now", "wait a little, or add a model to the chain"),
+    "overloaded": ("overloaded", "try again in a few minutes, or add a model to the chain"),
+    "server_error": ("the provider's own error", "try again in a few minutes, or add a model to the chain"),
+    "timeout": ("no answer in time", "try again, or ask for less; is the server still starting?"),
+    "connection": ("no connection", "check the network, the address, and that the server runs"),
+    "malformed": ("an answer that cannot be read", "try again; does this address speak the wire it should?"),
+    "cut": ("the answer broke off", "try again, or add a model to the chain"),
+    "quota": ("the account is used up", "add credit or raise the limit at the provider"),
+    "credentials": ("the key was refused", "check the key, and set it anew"),
+    "region": ("not served from here", "use a model that is served where you are"),
+    "permission": ("the key may not use it", "ask for access at the provider, or use another model"),
+    "model_gone": ("no such model", "check the model's name"),
+    "no_key": ("no key", "set the variable and run the cell again"),
+    "context_length": ("the prompt is too long for it", "shorten it, or add a model with more context"),
+    "content_filter": ("refused by its content filter", "reword the prompt, or ask another model on purpose"),
+    "bad_request": ("the request was refused", "change the parameter or the prompt that it names"),
+    "benched": ("benched", "%llm unbench lifts it"),
+    "deadline": ("cut by the deadline", "give a longer deadline"),
+}
+_UNKNOWN_REASON = ("failed", "read what it says, or add a model to the chain")
+
+_STYLE = """<style>
+.llm-failover{--lf-ink:var(--jp-content-font-color1,currentColor);
+--lf-line:var(--jp-border-color2,color-mix(in srgb,var(--lf-ink) 25%,transparent));
+--lf-soft:var(--jp-layout-color2,color-mix(in srgb,var(--lf-ink) 7%,transparent));
+color:var(--lf-ink);overflow-wrap:anywhere;max-width:100%}
+.llm-failover .lf-small{font-size:.86em;line-height:1.5;
+color:color-mix(in srgb,var(--lf-ink) 78%,transparent)}
+.llm-failover .lf-small p{margin:0}
+.llm-failover .lf-small b{font-weight:600}
+.llm-failover .lf-foot{border-top:1px solid var(--lf-line);margin-top:.7em;padding-top:.35em}
+.llm-failover .lf-stats span+span::before{content:"\\00b7";padding:0 .5em}
+.llm-failover .lf-note{border-left:3px solid var(--jp-warn-color1,#b26a00);padding:.1em .7em;margin:.5em 0}
+.llm-failover .lf-failed{border-left-color:var(--jp-error-color1,#c62828)}
+.llm-failover details{margin:.2em 0 0}
+.llm-failover summary{cursor:pointer;width:fit-content}
+.llm-failover .lf-scroll{overflow-x:auto;margin:.4em 0}
+.llm-failover .lf-table{border-collapse:collapse;table-layout:auto;width:100%;margin:0;
+font-size:1em;line-height:1.45;color:inherit}
+.llm-failover .lf-table tbody tr:nth-child(n){background:none}
+.llm-failover .lf-table th,.llm-failover .lf-table td{text-align:left;vertical-align:top;white-space:normal;
+padding:.3em .8em .3em 0;border:0;border-bottom:1px solid var(--lf-line);background:none}
+.llm-failover .lf-table .lf-model{min-width:9em}
+.llm-failover .lf-table th{font-weight:600}
+.llm-failover samp{font-family:var(--jp-code-font-family,monospace);font-size:.94em;white-space:pre-wrap}
+.llm-failover .lf-answer code{background:var(--lf-soft);padding:.1em .25em}
+.llm-failover .lf-answer pre{background:var(--lf-soft);padding:.6em .8em;overflow-x:auto}
+.llm-failover .lf-answer pre code{padding:0;background:none;white-space:pre}
+.llm-failover .lf-live{white-space:pre-wrap;font-family:inherit;font-size:inherit;background:none;
+color:inherit;margin:0;padding:0}
+.llm-failover del{opacity:.75}
+</style>"""
+
+
+# Data
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model that did not answer, for a table.
+
+    Args:
+        model: The spec.
+        why: What happened, in words.
+        error: What the provider said, in one line.
+        attempts: How often it was asked.
+        then: What followed for the model, or what a person can do.
+        asked: Whether it was asked at all; else it was passed by.
+    """
+
+    model: str
+    why: str
+    error: str = ""
+    attempts: int = 0
+    then: str = ""
+    asked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an entry of the chain stands now.
+
+    Args:
+        model: The spec.
+        bench: Its live bench.
+        missing_key: The variable to set before it can be asked.
+    """
+
+    model: str
+    bench: BenchedModel | None = None
+    missing_key: str | None = None
+
+
+def failed_rows(attempts: Sequence[AttemptRecord], zone: tzinfo | None = None) -> tuple[Row, ...]:
+    """One row an entry that was asked and left, in order, from the records of a call.
+
+    Args:
+        attempts: As in ``Response.attempts``.
+        zone: For times of day; the machine's own unless given.
+    """
+    rows = []
+    for position in dict.fromkeys(record.position for record in attempts):
+        asked = [record for record in attempts if record.position == position and record.attempt]
+        if asked and asked[-1].outcome != "ok":
+            last = asked[-1]
+            why = _reason(last.reason, last.status)
+            rows.append(Row(last.model, why, _line(last.error), len(asked), _bench_after(last, zone)))
+    return tuple(rows)
+
+
+def passed_rows(
+    specs: Sequence[str],
+    attempts: Sequence[AttemptRecord],
+    benched: Sequence[BenchedModel],
+    now: datetime,
+    zone: tzinfo | None = None,
+) -> tuple[Row, ...]:
+    """One row an entry that stood before the answering one and was not asked, in order.
+
+    Args:
+        specs: The chain's entries.
+        attempts: As in ``Response.attempts``; without an answer, all entries are looked at.
+        benched: The benches as they were when the call began.
+        now: When it began, aware.
+        zone: For times of day; the machine's own unless given.
+    """
+    answered = [record.position for record in attempts if record.outcome == "ok"]
+    end = answered[-1] if answered and answered[-1] is not None else len(specs)
+    benches = {bench.model: bench for bench in benched}
+    rows = []
+    for position, spec in enumerate(specs[:end]):
+        records = [record for record in attempts if record.position == position]
+        if any(record.attempt for record in records):
+            continue
+        if any(record.reason == "no_key" for record in records):
+            rows.append(Row(spec, _line(records[-1].error), asked=False))
+        elif spec in benches:
+            why = bench_words(benches[spec], now, zone)
+            rows.append(Row(spec, why, then=f"%llm unbench {spec} lifts it", asked=False))
+        elif records:
+            rows.append(Row(spec, "benched while the call ran", asked=False))
+        else:
+            rows.append(Row(spec, "its bench ran out, and another call is trying it", asked=False))
+    return tuple(rows)
+
+
+# An answer
+
+
+def answer_html(response: Response, *, passed: Sequence[Row] = (), note: str = "") -> str:
+    """An answer, and below it who gave it, who failed and why, how long it took and what it cost.
+
+    Args:
+        response: The answer.
+        passed: As :func:`passed_rows` gives them.
+        note: One line to stand before the footer.
+    """
+    failed = failed_rows(response.attempts)
+    stats = "".join(f"<span>{_escaped(part)}</span> " for part in _stats(response))
+    footer = f"<p>{_who_html(response, failed, passed)}</p><p class='lf-stats'>{stats}</p>"
+    return _page(
+        _answer(response.text),
+        _note_html(note),
+        f"<div class='lf-foot lf-small mathjax_ignore'>{footer}{_details(failed, passed)}</div>",
+    )
+
+
+def answer_text(response: Response, *, passed: Sequence[Row] = (), note: str = "") -> str:
+    """:func:`answer_html` for a terminal."""
+    failed = failed_rows(response.attempts)
+    lines = [plain(response.text) or "(the answer has no text)", ""]
+    if note:
+        lines.append(_line(note))
+    lines += [f"-- {_who(response, failed, passed)}", f"   {' · '.join(_stats(response))}"]
+    lines += [f"   {_row_text(row)}" for row in (*failed, *passed)]
+    return "\n".join(lines)
+
+
+def partial_html(text: str, what: str, *, note: str = "") -> str:
+    """The part of an answer that came before ``what`` happened, such as ``interrupted; partial answer``."""
+    return _page(_answer(text) if text.strip() else "", _failed_note(what), _note_html(note))
+
+
+def partial_text(text: str, what: str, *, note: str = "") -> str:
+    """:func:`partial_html` for a terminal."""
+    return "\n".join(filter(None, (plain(text), f"-- {_line(what)}", _line(note))))
+
+
+# A failure
+
+
+def failure_html(error: FailoverError, *, text: str = "", passed: Sequence[Row] = (), note: str = "") -> str:
+    """Why no model answered: one row a model, with its reason and what to do.
+
+    Args:
+        error: What the call ended with.
+        text: The part of an answer that had come.
+        passed: As :func:`passed_rows` gives them.
+        note: One line to stand below.
+    """
+    rows = _failure_rows(error, passed)
+    table = _table(rows, "what to do") if rows else ""
+    return _page(
+        _answer(text) if text.strip() else "",
+        _failed_note(_headline(error)),
+        f"<div class='lf-small mathjax_ignore'>{table}</div>" if table else "",
+        _note_html(note),
+    )
+
+
+def failure_text(error: FailoverError, *, text: str = "", passed: Sequence[Row] = (), note: str = "") -> str:
+    """:func:`failure_html` for a terminal."""
+    lines = [plain(text), *failure_lines(error, passed=passed), _line(note)]
+    return "\n".join(filter(None, lines))
+
+
+def failure_lines(error: FailoverError, *, passed: Sequence[Row] = ()) -> list[str]:
+    """A failure in a line of its own and a line a model: what a traceback would bury."""
+    return [_headline(error), *(f"  {_row_text(row)}" for row in _failure_rows(error, passed))]
+
+
+# While it runs
+
+
+def live_html(text: str, *, abandoned: str = "", doing: str = "") -> str:
+    """An answer that is still coming; cheap, since it is made many times a second.
+
+    Args:
+        text: What has come.
+        abandoned: What had come from a model that failed; nothing replaces it yet.
+        doing: What is being waited for.
+    """
+    parts = []
+    if abandoned:
+        parts.append(f"<pre class='lf-live'><del>{_escaped(plain(abandoned))}</del></pre>")
+    if text:
+        parts.append(f"<pre class='lf-live'>{_escaped(plain(text))}</pre>")
+    if doing:
+        parts.append(f"<p class='lf-small mathjax_ignore'>{_escaped(_line(doing))}</p>")
+    return _page(*parts)
+
+
+def live_text(text: str, *, abandoned: str = "", doing: str = "") -> str:
+    """:func:`live_html` for a terminal."""
+    mark = f"[abandoned] {plain(abandoned)}" if abandoned else ""
+    return "\n".join(filter(None, (mark, plain(text), _line(doing))))
+
+
+# The status
+
+
+def status_html(
+    title: str, entries: Sequence[Standing], others: Sequence[BenchedModel], now: datetime, *, hint: str = ""
+) -> str:
+    """The default chain in its order, where each entry stands, and benches of models outside of it.
+
+    Args:
+        title: Which chain this is.
+        entries: Its entries.
+        others: Live benches of other models.
+        now: The moment that the benches are measured from, aware.
+        hint: What to do next, in one line.
+    """
+    rows = "".join(
+        f"<tr><td>{number}</td><td class='lf-model'><samp>{_escaped(_line(model))}</samp></td>"
+        f"<td>{_escaped(state)}</td></tr>"
+        for number, model, state in _status_rows(entries, others, now)
+    )
+    return _page(
+        f"<div class='lf-small mathjax_ignore'><p><b>{_escaped(_line(title))}</b></p>"
+        "<div class='lf-scroll'><table class='lf-table'><thead><tr><th scope='col'>place</th>"
+        "<th scope='col'>model</th><th scope='col'>state</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+        f"<p>{_escaped(_line(hint))}</p></div>"
+    )
+
+
+def status_text(
+    title: str, entries: Sequence[Standing], others: Sequence[BenchedModel], now: datetime, *, hint: str = ""
+) -> str:
+    """:func:`status_html` for a terminal."""
+    rows = [
+        f"  {number:>3}  {_line(model)}: {state}"
+        for number, model, state in _status_rows(entries, others, now)
+    ]
+    return "\n".join(filter(None, [_line(title), *rows, _line(hint)]))
+
+
+def bench_words(bench: BenchedModel, now: datetime, zone: tzinfo | None = None) -> str:
+    """A bench in words, such as ``benched until 14:05:10 (4 min left)``."""
+    by = " by hand" if bench.manual else ""
+    if bench.until is None:
+        return f"benched{by} until lifted"
+    left = (bench.until - now).total_seconds()
+    return f"benched{by} until {_time(bench.until, now, zone)} ({_duration(left)} left)"
+
+
+# Texts of others
+
+
+def markdown_html(text: str) -> str:
+    """Markdown of a model's as HTML that does nothing and fetches nothing.
+
+    Raw HTML is shown as text, an image as the link to it; links go to http, https and mailto alone.
+
+    >>> markdown_html("**yes** <script>alert(1)</script>")
+    '<p><strong>yes</strong> &lt;script&gt;alert(1)&lt;/script&gt;</p>\\n'
+    """
+    text = plain(text)
+    if len(text) > _LONGEST_MARKDOWN:
+        return f"<pre class='lf-live'>{_escaped(text)}</pre>"
+    return nh3.clean(
+        _markdown().render(text),
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_SCHEMES,
+        url_relative="deny",
+        link_rel="noopener noreferrer",
+    )
+
+
+def plain(text: str) -> str:
+    """A text of any origin without the control characters that terminals act on; lines and tabs stay."""
+    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+@functools.cache
+def _markdown() -> MarkdownIt:
+    options = {"html": False, "linkify": False}
+    return MarkdownIt("commonmark", options).enable(["table", "strikethrough"]).disable("image")
+
+
+def _line(text: str, longest: int = _LONGEST_ERROR) -> str:
+    """A name or a message in one line that cannot pretend to be anything else, secrets masked."""
+    line = " ".join(_DIRECTIONS.sub("", plain(redact(text))).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+def _page(*parts: str) -> str:
+    return f"<div class='llm-failover'>{_STYLE}{''.join(parts)}</div>"
+
+
+def _answer(text: str) -> str:
+    body = markdown_html(text) if text.strip() else "<p>(the answer has no text)</p>"
+    return f"<div class='lf-answer'>{body}</div>"
+
+
+def _note_html(note: str) -> str:
+    return f"<p class='lf-note lf-small'>{_escaped(_line(note))}</p>" if note else ""
+
+
+def _failed_note(what: str) -> str:
+    return f"<p class='lf-note lf-failed mathjax_ignore'>{_escaped(_line(what))}</p>"
+
+
+# The footer's words
+
+
+def _who(response: Response, failed: Sequence[Row], passed: Sequence[Row]) -> str:
+    return f"answered by {_line(response.model)}{_after(failed, passed)}"
+
+
+def _who_html(response: Response, failed: Sequence[Row], passed: Sequence[Row]) -> str:
+    return f"answered by <b>{_escaped(_line(response.model))}</b>{_escaped(_after(failed, passed))}"
+
+
+def _after(failed: Sequence[Row], passed: Sequence[Row]) -> str:
+    """Why it was this model and no earlier one."""
+    names = [f"{_line(row.model)} failed ({row.why})" for row in failed]
+    names += [f"{_line(row.model)} was passed by ({row.why})" for row in passed]
+    if len(names) > 3:
+        return f" after {_count(len(failed), 'model')} failed and {len(passed)} passed by"
+    return f" after {_listed(names)}" if names else ""
+
+
+def _stats(response: Response) -> list[str]:
+    parts = []
+    if response.first_token is not None:
+        parts.append(f"first token {_duration(response.first_token)}")
+    if response.latency is not None:
+        parts.append(f"{_duration(response.latency)} in all")
+    usage = response.usage
+    if usage.input_tokens is not None or usage.output_tokens is not None:
+        parts.append(f"tokens: {_tokens(usage.input_tokens)} in, {_tokens(usage.output_tokens)} out")
+    if response.finish_reason in {"length", "max_tokens"}:
+        parts.append("cut short by the limit of tokens")
+    return [*parts, _cost(response)]
+
+
+def _cost(response: Response) -> str:
+    if response.cost is not None:
+        return f"cost {response.cost:.2g} USD"
+    return "free" if response.model.startswith(_FREE) else "cost ?"
+
+
+def _tokens(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _details(failed: Sequence[Row], passed: Sequence[Row]) -> str:
+    if not failed and not passed:
+        return ""
+    parts = [f"{_count(len(failed), 'model')} failed"] if failed else []
+    parts += [f"{_count(len(passed), 'model')} passed by"] if passed else []
+    return f"<details><summary>{' and '.join(parts)}</summary>{_table((*failed, *passed), 'then')}</details>"
+
+
+def _table(rows: Iterable[Row], then: str) -> str:
+    body = "".join(
+        f"<tr><td class='lf-model'><samp>{_escaped(_line(row.model))}</samp></td><td>{_why_html(row)}</td>"
+        f"<td>{_escaped(_line(row.then))}</td></tr>"
+        for row in rows
+    )
+    return (
+        "<div class='lf-scroll'><table class='lf-table'><thead><tr><th scope='col'>model</th>"
+        f"<th scope='col'>why</th><th scope='col'>{then}</th></tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _why_html(row: Row) -> str:
+    times = f", {_count(row.attempts, 'attempt')}" if row.attempts else ""
+    said = f"<br><samp>{_escaped(row.error)}</samp>" if _says_more(row) else ""
+    return f"{_escaped(row.why)}{times}{said}"
+
+
+def _row_text(row: Row) -> str:
+    times = f", {_count(row.attempts, 'attempt')}" if row.attempts else ""
+    said = f": {row.error}" if _says_more(row) else ""
+    how = "" if row.asked else "passed by, "
+    then = f"; {_line(row.then)}" if row.then else ""
+    return f"{_line(row.model)}: {how}{row.why}{times}{said}{then}"
+
+
+def _says_more(row: Row) -> bool:
+    return bool(row.error) and row.error not in row.why
+
+
+def _reason(reason: str, status: int | None) -> str:
+    words, _ = _REASONS.get(reason, _UNKNOWN_REASON)
+    return f"{words}, HTTP {status}" if status is not None else words
+
+
+def _bench_after(record: AttemptRecord, zone: tzinfo | None) -> str:
+    if not record.benched:
+        return "not benched"
+    if math.isinf(record.benched_for):
+        return "benched until lifted"
+    until = record.time + timedelta(seconds=record.benched_for)
+    return f"benched for {_duration(record.benched_for)}, until {_time(until, record.time, zone)}"
+
+
+# A failure's words
+
+
+def _headline(error: FailoverError) -> str:
+    if isinstance(error, AllModelsFailed):
+        return f"AllModelsFailed: {error.message.partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {_line(str(error))}"
+
+
+def _failure_rows(error: FailoverError, passed: Sequence[Row]) -> list[Row]:
+    if isinstance(error, AllModelsFailed):
+        asked = [_error_row(spec, e) for spec, e in zip(error.specs, error.exceptions, strict=False)]
+        known = {row.model for row in asked}
+        return [*asked, *(row for row in passed if row.model not in known)]
+    if isinstance(error, ProviderError):
+        return [_error_row(error.model, error)]
+    return []
+
+
+def _error_row(spec: str, error: Exception) -> Row:
+    if not isinstance(error, ProviderError):
+        words, remedy = _UNKNOWN_REASON
+        return Row(spec, words, _line(f"{type(error).__name__}: {error}"), then=remedy)
+    _, remedy = _REASONS.get(error.reason, _UNKNOWN_REASON)
+    said = _line(error.message)
+    if error.reason in {"no_key", "benched"}:
+        return Row(spec, said.removeprefix("passed by: "), then=remedy, asked=False)
+    return Row(spec, _reason(error.reason, error.status), said, then=remedy)
+
+
+# The status's words
+
+
+def _status_rows(
+    entries: Sequence[Standing], others: Sequence[BenchedModel], now: datetime
+) -> list[tuple[str, str, str]]:
+    rows = [(str(n), entry.model, _state(entry, now)) for n, entry in enumerate(entries, 1)]
+    return rows + [("-", bench.model, f"{bench_words(bench, now)}; not in this chain") for bench in others]
+
+
+def _state(entry: Standing, now: datetime) -> str:
+    states = []
+    if entry.missing_key is not None:
+        states.append(f"no key: set {entry.missing_key}")
+    if entry.bench is not None:
+        states.append(bench_words(entry.bench, now))
+    return "; ".join(states) or "ready"
+
+
+# Numbers
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 9.95:
+        return f"{seconds:.2g} s" if seconds >= 0.0095 else "under 0.01 s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 5_970:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def _time(moment: datetime, now: datetime, zone: tzinfo | None) -> str:
+    """A time of day, with its date where it is not soon."""
+    soon = abs(moment - now) < timedelta(hours=18)
+    return f"{moment.astimezone(zone):{'%H:%M:%S' if soon else '%Y-%m-%d %H:%M'}}"

@@ -1,0 +1,173 @@
+"""JupyterLab on loopback, driven in Chromium: what the browser tests and the picture script share.
+
+No network beyond loopback, no configuration of the user's: every folder is a temporary one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from playwright.sync_api import Locator, Page, sync_playwright
+
+TOKEN = "loopback-only"
+TIMEOUT_MS = 60_000
+
+# Without these, Chromium looks for its makers' servers at every start.
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+_IDLE = """() => {
+    const widget = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+    const session = widget && widget.sessionContext && widget.sessionContext.session;
+    const kernel = session && session.kernel;
+    return kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle'
+        && ![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('[*]'));
+}"""
+
+
+def chromium() -> str | None:
+    """The program, where there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def jupyterlab(root: Path, *, theme: Literal["Light", "Dark"] = "Light") -> Iterator[str]:
+    """A server over the notebooks in ``root``; gives its base URL."""
+    port = _free_port()
+    home = root / ".jupyter"
+    settings = home / "overrides"
+    settings.mkdir(parents=True)
+    overrides = {
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyterlab/apputils-extension:themes": {"theme": f"JupyterLab {theme}"},
+        # Every cell really in the page.
+        "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+    }
+    (settings / "overrides.json").write_text(json.dumps(overrides))
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--expose-app-in-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        f"--ServerApp.root_dir={root}",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--LabApp.app_settings_dir={settings}",
+        f"--LabServerApp.app_settings_dir={settings}",
+        f"--LabApp.user_settings_dir={home / 'user'}",
+        f"--LabApp.workspaces_dir={home / 'workspaces'}",
+    ]
+    folders = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
+    environment = os.environ | {f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in folders.items()}
+    environment["IPYTHONDIR"] = str(home / "ipython")
+    with (home / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            base = f"http://127.0.0.1:{port}"
+            _wait_until_up(base, server, home / "lab.log")
+            yield base
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@contextmanager
+def browser_page(*, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """A page of a fresh Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=_FLAGS)
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(TIMEOUT_MS)
+            yield page
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """An open notebook."""
+
+    page: Page
+
+    @classmethod
+    def open(cls, page: Page, base: str, name: str) -> Notebook:
+        page.goto(f"{base}/doc/tree/{name}?token={TOKEN}")
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        notebook = cls(page)
+        notebook.wait_idle()
+        return notebook
+
+    def cell(self, number: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(number)
+
+    def output(self, number: int) -> Locator:
+        return self.cell(number).locator(".jp-OutputArea").first
+
+    def command(self, name: str) -> None:
+        self.page.evaluate("name => { window.jupyterapp.commands.execute(name) }", name)
+
+    def run(self, number: int, *, wait: bool = True) -> None:
+        self.page.evaluate(
+            """number => {
+                const notebook = window.jupyterapp.shell.currentWidget.content;
+                notebook.activeCellIndex = number;
+                notebook.deselectAll();
+                window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            number,
+        )
+        self.page.wait_for_selector(
+            f".jp-Notebook .jp-Cell >> nth={number} >> .jp-InputPrompt:not(:text-is('[ ]:'))"
+        )
+        if wait:
+            self.wait_idle()
+
+    def run_all(self) -> None:
+        last = self.page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
+        self.command("notebook:run-all-cells")
+        self.page.wait_for_function("e => /[0-9]/.test(e.textContent)", arg=last.element_handle())
+        self.wait_idle()
+
+    def wait_idle(self) -> None:
+        self.page.wait_for_function(_IDLE)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_up(base: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Ask until it answers; each refused connection is a short wait of its own by the transport's retry."""
+    for _ in range(300):
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
+                client.get(f"{base}/api", params={"token": TOKEN}).raise_for_status()
+            return
+        except httpx.TransportError:
+            if server.poll() is not None:
+                break
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")

@@ -1,0 +1,331 @@
+"""Names to providers and specs to models: what is read, what is refused, who may add to it."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pytest
+
+from llm_failover_nb.engine import builtin_providers
+from llm_failover_nb.engine.errors import ChainSpecError
+from llm_failover_nb.engine.registry import ENTRY_POINTS, SpecRegistry
+from llm_failover_nb.engine.types import Chunk, Response
+
+
+class Echo:
+    """Answers with the model's name."""
+
+    def complete(self, request):
+        return Response(request.model)
+
+    def stream(self, request):
+        yield Chunk(request.model)
+
+
+@pytest.fixture
+def registry():
+    one = SpecRegistry()
+    one.register("lab", Echo())
+    return one
+
+
+def refusal(read, *given):
+    with pytest.raises(ChainSpecError) as caught:
+        read(*given)
+    return str(caught.value)
+
+
+# Specs
+
+
+@pytest.mark.parametrize(
+    ("text", "specs"),
+    [
+        ("lab/a", ["lab/a"]),
+        ("lab/a,lab/b", ["lab/a", "lab/b"]),
+        (" lab/a , ,lab/b,, ", ["lab/a", "lab/b"]),
+        ("lab/a\n,\tlab/b", ["lab/a", "lab/b"]),
+        ("lab/a,lab/a", ["lab/a", "lab/a"]),
+        ("openrouter/meta/llama", ["openrouter/meta/llama"]),
+        ("", []),
+        (" , ,", []),
+    ],
+)
+def test_a_chains_text_is_its_specs(registry, text, specs):
+    """Blanks are skipped, spaces trimmed, duplicates kept."""
+    assert registry.expand(text) == specs
+
+
+@pytest.mark.parametrize("part", ["gpt", "lab/", "/gpt", "/"])
+def test_a_part_that_is_no_spec_is_refused(registry, part):
+    """The error names it and shows a spec."""
+    assert refusal(registry.expand, f"lab/a,{part}").startswith(f"{part!r} is no spec: write provider/model")
+
+
+def test_a_model_is_read_whole(registry):
+    """The provider ends at the first slash; the spec is kept as the key."""
+    model = registry.model(" lab/meta/llama ")
+    assert (model.spec, model.name, model.complete("hi").text) == ("lab/meta/llama",) + ("meta/llama",) * 2
+
+
+@pytest.mark.parametrize("spec", ["lab", "lab/", "/a", "", " "])
+def test_a_spec_without_a_model_is_refused(registry, spec):
+    """The error names what was given."""
+    assert refusal(registry.model, spec).startswith(f"{spec.strip()!r} is no spec: write provider/model")
+
+
+# Providers
+
+
+def test_a_registered_provider_is_used(registry):
+    """The very object."""
+    provider = Echo()
+    registry.register("mine", provider)
+    assert (registry.provider("mine"), registry.model("mine/a").provider) == (provider, provider)
+
+
+def test_a_replaced_provider_counts_from_now_on(registry):
+    """Models that exist keep theirs."""
+    before, new = registry.model("lab/a"), Echo()
+    registry.register("lab", new)
+    assert (registry.model("lab/a").provider is new, before.provider is new) == (True, False)
+
+
+def test_a_builtin_provider_can_be_replaced(registry, monkeypatch):
+    """One's own name wins."""
+    monkeypatch.setitem(builtin_providers, "lab-builtin", "nowhere:make")
+    provider = Echo()
+    registry.register("lab-builtin", provider)
+    assert registry.provider("lab-builtin") is provider
+
+
+def test_a_builtin_provider_is_made_once_when_first_named(registry, monkeypatch):
+    """Its factory is called with the name."""
+    module = type(sys)("lab_builtin_module")
+    made = []
+    module.make = lambda name: made.append(name) or Echo()
+    monkeypatch.setitem(sys.modules, "lab_builtin_module", module)
+    monkeypatch.setitem(builtin_providers, "lab-builtin", "lab_builtin_module:make")
+    listed = "lab-builtin" in registry.names()
+    first = registry.provider("lab-builtin")
+    assert (registry.provider("lab-builtin") is first, made, listed) == (True, ["lab-builtin"], True)
+
+
+def test_names_are_sorted_and_hold_ones_own(registry):
+    """Built-in ones and registered ones."""
+    registry.register("aaa", Echo())
+    assert registry.names() == sorted({"aaa", "lab", *builtin_providers})
+
+
+def test_registries_are_apart(registry):
+    """What one knows, another does not."""
+    registry.register("only-here", Echo())
+    assert "only-here" not in SpecRegistry().names()
+
+
+def test_an_unknown_provider_names_the_nearest(registry):
+    """With the spec in which it stands."""
+    assert refusal(registry.model, "lap/a") == (
+        "'lap/a': unknown provider 'lap'; did you mean 'lab'? register_provider adds others"
+    )
+
+
+def test_an_unknown_provider_like_none_lists_the_known(registry, monkeypatch):
+    """Where nothing is near."""
+    for name in list(builtin_providers):
+        monkeypatch.delitem(builtin_providers, name)
+    assert refusal(registry.provider, "qqqqqq") == (
+        "unknown provider 'qqqqqq'; known are lab; register_provider adds others"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a,b", "a b", "a\tb", "a\nb", " "])
+def test_a_name_that_could_not_stand_in_a_spec_is_refused(registry, name):
+    """For providers and aliases alike."""
+    with pytest.raises(ValueError, match="is no name for a provider: give it one without slash, comma or"):
+        registry.register(name, Echo())
+    with pytest.raises(ValueError, match="is no name for an alias: give it one without slash, comma or"):
+        registry.alias(name, "lab/a")
+
+
+def test_what_is_no_provider_is_refused(registry):
+    """At once, not at the first call; the name stays free."""
+    with pytest.raises(TypeError, match="object is no provider"):
+        registry.register("mine", object())
+    assert "mine" not in registry.names()
+
+
+# The provider's own check of a name
+
+
+def test_a_provider_is_asked_whether_it_knows_the_name(registry):
+    """With the bare name, when the model is made."""
+    asked = []
+
+    class Checks(Echo):
+        def check(self, name):
+            asked.append(name)
+
+    registry.register("mine", Checks())
+    registry.model("mine/meta/llama")
+    assert asked == ["meta/llama"]
+
+
+def test_a_provider_may_refuse_a_name(registry):
+    """Its own error passes."""
+
+    class Refuses(Echo):
+        def check(self, name):
+            raise ChainSpecError(f"no model {name!r}")
+
+    registry.register("mine", Refuses())
+    assert refusal(registry.model, "mine/a") == "no model 'a'"
+
+
+# Aliases
+
+
+def test_an_alias_stands_for_a_spec(registry):
+    """It resolves before anything is keyed by it."""
+    registry.alias("fast", "lab/small")
+    assert registry.expand("fast") == ["lab/small"]
+
+
+def test_an_alias_stands_for_a_chain(registry):
+    """Spliced in flat, other aliases within it, too."""
+    registry.alias("fast", "lab/small, lab/tiny")
+    registry.alias("all", "lab/big, fast,")
+    assert registry.expand("all,lab/z, fast") == [
+        "lab/big", "lab/small", "lab/tiny", "lab/z", "lab/small", "lab/tiny",
+    ]  # fmt: skip
+
+
+def test_an_alias_may_come_twice(registry):
+    """Twice is no circle."""
+    registry.alias("fast", "lab/small")
+    registry.alias("all", "fast,fast")
+    assert registry.expand("all") == ["lab/small", "lab/small"]
+
+
+def test_an_alias_can_be_set_anew(registry):
+    """The last one counts."""
+    registry.alias("fast", "lab/small")
+    registry.alias("fast", "lab/tiny")
+    assert (registry.expand("fast"), registry.aliases()) == (["lab/tiny"], {"fast": "lab/tiny"})
+
+
+def test_the_aliases_are_a_copy(registry):
+    """Changing it changes nothing."""
+    registry.aliases()["fast"] = "lab/small"
+    assert registry.aliases() == {}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "way"),
+    [
+        ({"a": "a"}, "'a' stands for itself: a -> a"),
+        ({"a": "b", "b": "lab/x,a"}, "'a' stands for itself: a -> b -> a"),
+        ({"a": "b", "b": "c", "c": "b"}, "'b' stands for itself: a -> b -> c -> b"),
+    ],
+)
+def test_aliases_in_a_circle_are_refused(registry, aliases, way):
+    """The error shows the way round."""
+    for name, target in aliases.items():
+        registry.alias(name, target)
+    assert refusal(registry.expand, "a") == f"alias {way}"
+
+
+def test_a_misspelt_alias_names_the_nearest(registry):
+    """It has no slash, so it was meant as one."""
+    registry.alias("fast", "lab/small")
+    assert refusal(registry.expand, "fats") == "'fats' is neither a spec nor an alias: did you mean 'fast'?"
+
+
+def test_a_bad_part_within_an_alias_is_refused(registry):
+    """When it is used."""
+    registry.alias("fast", "lab")
+    assert refusal(registry.expand, "fast").startswith("'lab' is no spec")
+
+
+# Providers that install themselves
+
+
+MODULE = """
+    class Provider:
+        made = 0
+
+        def __init__(self):
+            type(self).made += 1
+
+        def complete(self, request):
+            return "answer"
+
+        def stream(self, request):
+            return iter(())
+
+    class AsyncProvider:
+        async def acomplete(self, request):
+            return "answer"
+
+        async def astream(self, request):
+            yield "answer"
+
+    ready = Provider()
+    ready_async = AsyncProvider()
+
+    def make():
+        return Provider()
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A folder as an installer leaves it: a module and its entry points."""
+    (tmp_path / "lab_plugin_module.py").write_text(textwrap.dedent(MODULE))
+    info = tmp_path / "lab_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-plugin\nVersion: 1.0\n")
+    points = ["Provider", "ready", "ready_async", "make", "missing"]
+    lines = [f"plug-{name} = lab_plugin_module:{name}" for name in points]
+    lines.append("lab = lab_plugin_module:missing")
+    (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINTS}]", *lines]))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("lab_plugin_module", None)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("plug-Provider", "Provider"),
+        ("plug-ready", "Provider"),
+        ("plug-ready_async", "AsyncProvider"),
+        ("plug-make", "Provider"),
+    ],
+    ids=["class", "object", "asynchronous object", "function"],
+)
+def test_an_installed_provider_is_found(registry, name, kind):
+    """A provider, or what makes one."""
+    provider = registry.provider(name)
+    assert (type(provider).__name__, registry.model(f"{name}/a").provider) == (kind, provider)
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_provider_is_made_once(registry):
+    """Like a built-in one."""
+    assert registry.provider("plug-make") is registry.provider("plug-make")
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_provider_does_not_replace_a_known_one(registry):
+    """Entry points are looked at for other names alone."""
+    assert type(registry.provider("lab")) is Echo
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_provider_that_cannot_be_loaded_says_so(registry):
+    """The error is the package's own."""
+    with pytest.raises(AttributeError, match="missing"):
+        registry.provider("plug-missing")

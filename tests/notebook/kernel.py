@@ -1,0 +1,129 @@
+"""A real kernel, driven by nbclient a cell at a time, for tests of what a notebook sees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+__all__ = ["Cell", "Kernel", "client"]
+
+_ARGUMENTS = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+class _ThisInterpreter(KernelSpecManager):
+    """Knows one kernel: this interpreter's own, whatever is installed for the user."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return KernelSpec(argv=_ARGUMENTS, display_name=kernel_name, language="python")
+
+
+class _Manager(AsyncKernelManager):
+    """Starts that one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(kernel_spec_manager=_ThisInterpreter(), **options)
+
+
+def client(*sources: str, **options: Any) -> NotebookClient:
+    """A client for a notebook of these cells, on a kernel of its own."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    # The client owns what it makes from a class, and closes it.
+    return NotebookClient(notebook, kernel_manager_class=_Manager, kernel_name="this", timeout=60, **options)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell after its run: its outputs, as they would be saved, and every message that made them."""
+
+    outputs: list[Any]
+    messages: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [output["output_type"] for output in self.outputs]
+
+    @property
+    def html(self) -> str:
+        """The HTML of all outputs."""
+        return "".join(output.get("data", {}).get("text/html", "") for output in self.outputs)
+
+    @property
+    def text(self) -> str:
+        """The plain text of all outputs but errors."""
+        return "".join(
+            output.get("text") or output.get("data", {}).get("text/plain", "") for output in self.outputs
+        )
+
+    @property
+    def error(self) -> str:
+        """The error output's traceback, or nothing."""
+        return "\n".join(line for output in self.outputs for line in output.get("traceback", ()))
+
+    @property
+    def error_name(self) -> str:
+        return "".join(output.get("ename", "") for output in self.outputs)
+
+
+class Kernel:
+    """One kernel with the magics loaded; cells run in it one after another, and may fail."""
+
+    def __init__(self) -> None:
+        self._client = client(allow_errors=True)
+        self._messages: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._running = self._client.setup_kernel()
+        self._running.__enter__()
+        listen = self._client.process_message
+
+        def record(message: dict[str, Any], *others: Any) -> Any:
+            self._messages.append(message)
+            return listen(message, *others)
+
+        self._client.process_message = record  # type: ignore[method-assign]  # to see updates, too
+        self._pid = int(self.run("import os; os.getpid()").text)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.__exit__(kind, error, traceback)
+
+    def run(self, source: str) -> Cell:
+        """Run a cell."""
+        cell = nbformat.v4.new_code_cell(source)
+        self._client.nb.cells.append(cell)
+        self._messages = []
+        self._client.execute_cell(cell, len(self._client.nb.cells) - 1, store_history=True)
+        return Cell(cell.outputs, self._messages)
+
+    def value(self, expression: str) -> str:
+        """The repr of an expression."""
+        return self.run(expression).text
+
+    @contextmanager
+    def interrupted_when(self, ready: Callable[[], bool]) -> Iterator[None]:
+        """Interrupt the kernel, as the stop button does, as soon as ``ready`` returns, while a cell runs."""
+
+        def watch() -> None:
+            if ready():
+                os.kill(self._pid, signal.SIGINT)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()

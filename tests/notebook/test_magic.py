@@ -1,0 +1,583 @@
+"""``%%llm`` and ``%llm`` in a real kernel, against real sockets where time and closing matter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from nbclient.exceptions import CellExecutionError
+
+from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.types import Chunk
+from llm_failover_nb.notebook import magic
+from llm_failover_nb.notebook.arguments import COMMANDS, KEYS
+from llm_failover_nb.notebook.live import Live
+from llm_failover_nb.testing import FaultServer, ScriptedProvider
+from tests.notebook.kernel import Cell, Kernel, client
+
+SETUP = """\
+%load_ext llm_failover_nb
+import llm_failover_nb as fo
+from llm_failover_nb.engine.bench import process_benches
+from llm_failover_nb.engine.events import process_log
+fo.set_failover_defaults(backoff=lambda attempt: 0.0)
+"""
+
+FRESH = """\
+for bench in fo.list_benched():
+    fo.unbench_model(bench.model)
+process_log.clear()
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def running(server: FaultServer) -> Iterator[Kernel]:
+    """One kernel for the module; starting one takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLM_FAILOVER_NB_WEIGHTS", os.devnull + "/none")
+        patch.delenv("OPENAI_API_KEY", raising=False)
+        with Kernel() as kernel:
+            kernel.run(SETUP)
+            kernel.run(f"fo.register_provider('lab', base_url={server.url!r})")
+            yield kernel
+
+
+@pytest.fixture
+def kernel(running: Kernel, server: FaultServer) -> Kernel:
+    """The kernel, with no bench and an empty log."""
+    server.reset()
+    assert running.run(FRESH).error == ""
+    return running
+
+
+def displays(cell: Cell) -> list[str]:
+    """The kinds of the messages that displayed something, in order."""
+    kinds = (message["msg_type"] for message in cell.messages)
+    return [kind for kind in kinds if kind in {"display_data", "update_display_data"}]
+
+
+# Answers
+
+
+def test_one_final_output(kernel: Kernel) -> None:
+    """A cell streams, and then has exactly one output."""
+    cell = kernel.run("%%llm chain=sim/echo\nHello, **world**")
+
+    assert cell.kinds == ["display_data"]
+    assert displays(cell)[0] == "display_data"
+    assert {"update_display_data"} == set(displays(cell)[1:])
+    assert "<strong>world</strong>" in cell.html
+    assert cell.text.startswith("Hello, **world**\n")
+
+
+def test_streams_while_it_comes(kernel: Kernel) -> None:
+    """Between the first word and the last form, the text that has come is shown."""
+    cell = kernel.run("%%llm chain=sim/echo\n" + "many words " * 200)
+    updates = [m["content"] for m in cell.messages if m["msg_type"] == "update_display_data"]
+    shown = [content["data"]["text/plain"] for content in updates]
+
+    assert any(text and "answered by" not in text for text in shown[:-1])
+    assert "answered by sim/echo" in shown[-1]
+
+
+def test_says_what_is_asked(kernel: Kernel) -> None:
+    """Before the first word, the output says which models are asked."""
+    cell = kernel.run("%%llm chain=sim/503,sim/echo\nhi")
+    first = next(m["content"]["data"]["text/plain"] for m in cell.messages if m["msg_type"] == "display_data")
+
+    assert first == "asking sim/503, then sim/echo …"
+
+
+def test_footer_names_who_failed_and_why(kernel: Kernel) -> None:
+    """After a fallback the footer says so, in HTML and in text."""
+    cell = kernel.run("%%llm chain=lab/503,sim/echo\nhi")
+
+    assert "answered by sim/echo after lab/503 failed (overloaded, HTTP 503)" in cell.text
+    assert "lab/503 failed (overloaded, HTTP 503)" in cell.html
+    assert "3 attempts" in cell.html
+
+
+def test_footer_names_who_was_passed_by(kernel: Kernel) -> None:
+    """Entries that were benched, or have no key, are told."""
+    kernel.run("fo.bench_model('sim/503')")
+    cell = kernel.run("%%llm chain=sim/503,openai/gpt-x,sim/echo\nhi")
+
+    assert "sim/503 was passed by (benched by hand until lifted)" in cell.text
+    assert "openai/gpt-x was passed by (no key: set OPENAI_API_KEY)" in cell.text
+
+
+def test_restart_replaces_what_was_cut(kernel: Kernel) -> None:
+    """An answer that broke off leaves nothing behind, the next model's stands whole."""
+    cell = kernel.run("%%llm chain=lab/cut:5,sim/say:whole_answer\nhello, how are you?")
+
+    assert cell.text.startswith("whole answer\n")
+    assert "lab/cut:5 failed (the answer broke off)" in cell.text
+
+
+def test_out_binds_the_response(kernel: Kernel) -> None:
+    """``out=`` is the Response, and the cell itself has no value."""
+    kernel.run("%%llm chain=sim/echo out=answer\nhi")
+
+    assert kernel.value("isinstance(answer, fo.Response), answer.text") == "(True, 'hi')"
+
+
+def test_stream_off_is_one_message(kernel: Kernel) -> None:
+    """Without streaming there is one display and no update."""
+    cell = kernel.run("%%llm chain=sim/echo stream=off\nhi")
+
+    assert displays(cell) == ["display_data"]
+    assert "answered by sim/echo" in cell.text
+
+
+def test_request_fields_reach_the_model(kernel: Kernel, server: FaultServer) -> None:
+    """What the line says is what is sent."""
+    kernel.run('%%llm chain=lab/echo system="Be brief." temperature=0.5 max_tokens=7\nhi')
+    body = server.requests[-1].body
+
+    assert (body["temperature"], body.get("max_tokens") or body.get("max_completion_tokens")) == (0.5, 7)
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+
+
+def test_braces_in_the_line_are_left_alone(kernel: Kernel, server: FaultServer) -> None:
+    """IPython does not expand the magic's own line."""
+    kernel.run("name = 'expanded'")
+    kernel.run("%%llm chain=lab/echo system={name}\nhi")
+
+    assert server.requests[-1].body["messages"][0] == {"role": "system", "content": "{name}"}
+
+
+def test_events_name_the_cell(kernel: Kernel) -> None:
+    """What a cell records carries its number."""
+    kernel.run("%%llm chain=sim/echo\nhi")
+    number = int(kernel.value("get_ipython().execution_count")) - 1
+
+    assert f"'{number}'" == kernel.value("list(process_log)[-1].cell")
+
+
+def test_hostile_answer_is_harmless(kernel: Kernel) -> None:
+    """Script in an answer is text, while it streams and at the end."""
+    cell = kernel.run("%%llm chain=sim/echo\n<script>alert(1)</script> ![x](https://leak.example/)")
+    pages = [m["content"]["data"]["text/html"] for m in cell.messages if "data" in m["content"]]
+
+    assert [page for page in pages if "<script" in page or "<img" in page] == []
+
+
+def test_observer_of_the_session_is_told(kernel: Kernel) -> None:
+    """The session's own observer hears of a cell's failover as well."""
+    kernel.run("told = []; fo.set_failover_observer(told.append)")
+    kernel.run("%%llm chain=sim/503,sim/echo\nhi")
+    told = kernel.value("[event.model for event in told]")
+    kernel.run("fo.set_failover_observer(None)")
+
+    assert told == "['sim/503']"
+
+
+# Lines that are refused
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("%%llm cain=sim/echo\nhi", "unknown key 'cain' in 'cain=sim/echo': did you mean chain?"),
+        ("%%llm chain=smi/echo\nhi", "did you mean 'sim'?"),
+        ("%%llm chain=,\nhi", "no valid specs"),
+        ("%%llm chain=sim/echo\n \n", "the cell asks nothing"),
+        ("%llm bnech sim/echo", "did you mean bench?"),
+        ("%llm bench", "names no model"),
+        ("%llm bench sim/echo soon", "'soon' is no duration"),
+        ("%llm bench smi/echo", "did you mean 'sim'?"),
+        ("%llm unbench smi/echo", "did you mean 'sim'?"),
+    ],
+)
+def test_refused(kernel: Kernel, source: str, words: str) -> None:
+    """A line that cannot be read is one short error, and nothing is asked or benched."""
+    cell = kernel.run(source)
+
+    assert cell.text.startswith("UsageError: ")
+    assert words in cell.text
+    assert kernel.value("len(process_log), fo.list_benched()") == "(0, [])"
+
+
+def test_refused_stops_nbclient(kernel: Kernel) -> None:
+    """Where errors are not allowed, a refused line stops the notebook."""
+    with pytest.raises(CellExecutionError):
+        client("%load_ext llm_failover_nb", "%%llm cain=sim/echo\nhi", "print(1)").execute()
+
+
+# Failures
+
+
+def test_total_failure_lists_each_model(kernel: Kernel) -> None:
+    """Each model stands with its reason and what to do, in the output and in a short error."""
+    cell = kernel.run("%%llm chain=lab/503,lab/auth,openai/gpt-x\nhi")
+
+    for words in (
+        "lab/503: overloaded, HTTP 503",
+        "lab/auth: the key was refused, HTTP 401",
+        "openai/gpt-x: passed by, no key: set OPENAI_API_KEY",
+    ):
+        assert words in cell.text
+        assert words in cell.error
+    assert cell.kinds == ["display_data", "error"]
+    assert "check the key" in cell.html
+
+
+def test_total_failure_has_no_long_traceback(kernel: Kernel) -> None:
+    """The error is a line a model and one more."""
+    cell = kernel.run("%%llm chain=sim/503,sim/auth\nhi")
+
+    assert len(cell.error.splitlines()) == 3
+    assert "File " not in cell.error
+
+
+def test_real_exception_is_kept(kernel: Kernel) -> None:
+    """What a debugger is given leads to the real exception."""
+    kernel.run("%%llm chain=sim/503\nhi")
+
+    assert (
+        kernel.value("import sys; error = sys.last_value.__cause__; type(error).__name__, error.specs")
+        == "('AllModelsFailed', ('sim/503',))"
+    )
+
+
+def test_failure_binds_nothing(kernel: Kernel) -> None:
+    """Without an answer, ``out=`` leaves the name alone."""
+    kernel.run("kept = 'before'")
+    kernel.run("%%llm chain=sim/503 out=kept\nhi")
+
+    assert kernel.value("kept") == "'before'"
+
+
+def test_partial_text_survives_a_failure(kernel: Kernel) -> None:
+    """What had come before the last model failed stays above the failure."""
+    cell = kernel.run("%%llm chain=lab/cut:5\nhello, how are you?")
+
+    assert cell.text.startswith("hello")
+    assert "AllModelsFailed" in cell.text
+
+
+def test_content_filter_is_a_short_error(kernel: Kernel) -> None:
+    """A rejection stops the chain, and the error is as short."""
+    cell = kernel.run("%%llm chain=sim/filter,sim/echo\nhi")
+
+    assert cell.error.startswith("ProviderError: the prompt was rejected")
+    assert "refused by its content filter, HTTP 400" in cell.error
+
+
+def test_failure_stops_nbclient() -> None:
+    """A notebook run without anybody watching stops at the cell, and its error names the model."""
+    run = client("%load_ext llm_failover_nb", "%%llm chain=sim/auth\nhi", "print('went on')")
+    with pytest.raises(CellExecutionError, match=r"sim/auth: the key was refused, HTTP 401"):
+        run.execute()
+
+    assert run.nb.cells[2].outputs == []
+
+
+# Interrupts
+
+
+def test_interrupt_of_a_silent_model(kernel: Kernel, server: FaultServer) -> None:
+    """A cell that waits on silence ends, and its request is closed within half a second."""
+    interrupted_at = []
+
+    def received() -> bool:
+        arrived = server.wait_received()
+        interrupted_at.append(perf_counter())
+        return arrived
+
+    with kernel.interrupted_when(received):
+        cell = kernel.run("%%llm chain=lab/silent,sim/echo\nhi")
+
+    assert cell.error_name == "KeyboardInterrupt"
+    assert "interrupted before an answer came" in cell.text
+    assert server.wait_closed()
+    assert (server.requests[-1].closed_at or 0) - interrupted_at[0] < 0.5
+
+
+def test_interrupt_benches_nothing(kernel: Kernel, server: FaultServer) -> None:
+    """An interrupted attempt is recorded as cancelled and counts as nothing."""
+    with kernel.interrupted_when(server.wait_received):
+        kernel.run("%%llm chain=lab/silent,sim/echo\nhi")
+
+    assert kernel.value("fo.list_benched(), [row.outcome for row in process_log]") == "([], ['cancelled'])"
+
+
+def test_interrupt_keeps_the_partial_text(kernel: Kernel, server: FaultServer) -> None:
+    """What had come is the final output, marked as partial, and the traceback is one line."""
+    kernel.run("""
+from llm_failover_nb.notebook.live import Live
+def feed(self, chunk, feed=Live.feed):
+    feed(self, chunk)
+    if "twenty" in self.partial:
+        fo.parse_chain("lab/echo").complete("seen")
+Live.feed = feed
+""")
+    with kernel.interrupted_when(lambda: server.wait_received(2)):
+        cell = kernel.run("%%llm chain=lab/stall:30\none two three twenty and more that never comes")
+    kernel.run("Live.feed = feed.__defaults__[0]")
+
+    assert cell.text.startswith("one two three twenty")
+    assert "interrupted; partial answer" in cell.text
+    assert cell.error == "KeyboardInterrupt: interrupted; partial answer"
+    assert server.wait_closed(model="stall:30")
+
+
+def test_interrupt_without_stream(kernel: Kernel, server: FaultServer) -> None:
+    """The same holds where the answer is not streamed."""
+    with kernel.interrupted_when(server.wait_received):
+        cell = kernel.run("%%llm chain=lab/silent stream=off\nhi")
+
+    assert cell.error_name == "KeyboardInterrupt"
+    assert server.wait_closed(0.5)
+
+
+# %llm
+
+
+def test_bench_for_a_while(kernel: Kernel) -> None:
+    """A bench says until when it holds."""
+    cell = kernel.run("%llm bench sim/echo 10m")
+
+    assert cell.text.startswith("sim/echo: benched by hand until ")
+    assert "(10 min left)" in cell.text
+    assert kernel.value("[(b.model, b.manual) for b in fo.list_benched()]") == "[('sim/echo', True)]"
+
+
+def test_bench_for_no_time_worth_telling(kernel: Kernel) -> None:
+    """A bench may be over before it can be told of."""
+    assert kernel.run("%llm bench sim/echo 0.0000001").text == "sim/echo: benched, and the time is over\n"
+
+
+@pytest.mark.parametrize("words", ["", "forever"])
+def test_bench_until_lifted(kernel: Kernel, words: str) -> None:
+    """Without a duration, and with forever, it holds until lifted."""
+    cell = kernel.run(f"%llm bench sim/echo {words}")
+
+    assert cell.text == "sim/echo: benched by hand until lifted\n"
+
+
+def test_unbench(kernel: Kernel) -> None:
+    """Lifting a bench says so."""
+    kernel.run("%llm bench sim/echo")
+
+    assert kernel.run("%llm unbench sim/echo").text == "sim/echo: no longer benched\n"
+    assert kernel.value("fo.list_benched()") == "[]"
+
+
+def test_unbench_of_no_bench(kernel: Kernel) -> None:
+    """Where there is none, the nearest one is named, and the notebook goes on."""
+    kernel.run("%llm bench sim/echo")
+    cell = kernel.run("%llm unbench sim/ecko")
+
+    assert cell.text == "sim/ecko: was not benched; did you mean sim/echo?\n"
+
+
+def test_bench_of_an_alias(kernel: Kernel) -> None:
+    """An alias stands for the models that it names."""
+    kernel.run("from llm_failover_nb.engine.chain import process_registry")
+    kernel.run("process_registry.alias('pair', 'sim/503,sim/echo')")
+    kernel.run("%llm bench pair 1h")
+
+    assert kernel.value("[b.model for b in fo.list_benched()]") == "['sim/503', 'sim/echo']"
+
+
+def test_status(kernel: Kernel) -> None:
+    """The status lists the default chain, and benches outside of it."""
+    kernel.run("%llm bench sim/503 10m")
+    cell = kernel.run("%llm")
+
+    assert cell.kinds == ["display_data"]
+    assert "sim/echo: ready" in cell.text
+    assert "sim/503: benched by hand until " in cell.text
+    assert "not in this chain" in cell.html
+
+
+def test_events_are_a_frame(kernel: Kernel) -> None:
+    """The events are the cell's value, a DataFrame."""
+    kernel.run("%%llm chain=sim/503,sim/echo\nhi")
+    cell = kernel.run("%llm events")
+
+    assert cell.kinds == ["execute_result"]
+    assert kernel.value("type(_).__name__, _.outcome.iloc[-1]") == "('DataFrame', 'ok')"
+
+
+def test_help(kernel: Kernel) -> None:
+    """The help names each key and each subcommand."""
+    text = kernel.run("%llm help").text
+    words = [f"{key.name}=" for key in KEYS] + [command.typed for command in COMMANDS]
+
+    assert [word for word in words if word not in text] == []
+
+
+# The default chain
+
+
+def test_default_chain_says_so(kernel: Kernel) -> None:
+    """With nothing chosen and no local model, the cell says who answers and how to choose."""
+    cell = kernel.run("%%llm\nhi")
+
+    assert "answered by sim/echo" in cell.text
+    assert "no chain is set and no local model is installed, so sim/echo only repeats the prompt" in cell.text
+    assert "%%llm chain=provider/model" in cell.html
+
+
+def test_settings_choose_the_chain(kernel: Kernel, tmp_path: Path) -> None:
+    """A chain and an alias of the settings are used, and then nothing is said about the choice."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text('chain = "quick"\n[aliases]\nquick = "sim/say:from_the_settings"\n', encoding="utf-8")
+    kernel.run("import os; before = os.environ['LLM_FAILOVER_NB_SETTINGS']")
+    kernel.run(f"os.environ['LLM_FAILOVER_NB_SETTINGS'] = {str(settings)!r}")
+    cell = kernel.run("%%llm\nhi")
+    kernel.run("os.environ['LLM_FAILOVER_NB_SETTINGS'] = before")
+
+    assert cell.text.startswith("from the settings\n")
+    assert "no chain is set" not in cell.text
+
+
+def test_default_chain_is_local_where_installed(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the local model installed it answers, and the note says what it is."""
+    monkeypatch.setattr(magic.weights, "find", lambda: tmp_path)
+    monkeypatch.setattr(magic.importlib.util, "find_spec", lambda name: object())
+    choice = magic.LLM(shell)._choice()
+
+    assert choice.chain == "local/smollm2"
+    assert "a small model on this machine" in choice.note
+
+
+# Loading
+
+
+def test_reload_is_idempotent(kernel: Kernel) -> None:
+    """Loaded again, it works as before, and only once."""
+    kernel.run("%reload_ext llm_failover_nb")
+    kernel.run("%reload_ext llm_failover_nb")
+    cell = kernel.run("%%llm chain=sim/echo\nhi")
+
+    assert cell.kinds == ["display_data"]
+
+
+def test_unload_leaves_nothing(kernel: Kernel) -> None:
+    """After unloading, the shell is as it was."""
+    look = (
+        "[sorted(get_ipython().magics_manager.magics[k]) for k in ('line', 'cell')], "
+        "sorted(vars(get_ipython().magics_manager.user_magics)), "
+        "sorted(get_ipython().magics_manager.registry), "
+        "{k: len(v) for k, v in get_ipython().events.callbacks.items()}, "
+        "len(get_ipython().input_transformers_cleanup), get_ipython().custom_exceptions"
+    )
+    kernel.run("%unload_ext llm_failover_nb")
+    unloaded = kernel.value(look)
+    kernel.run("%load_ext llm_failover_nb")
+    loaded = kernel.value(look)
+    kernel.run("%unload_ext llm_failover_nb")
+    again = kernel.value(look)
+    kernel.run("%load_ext llm_failover_nb")
+
+    assert unloaded == again
+    assert unloaded != loaded
+    assert "'llm'" not in unloaded
+
+
+# Without a kernel
+
+
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    """A shell without a front end that could replace an output."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    magic.load(shell)
+    yield shell
+    magic.unload(shell)
+    shell.history_manager.end_session()  # type: ignore[union-attr, no-untyped-call]  # IPython's
+    InteractiveShell.clear_instance()
+
+
+def test_terminal_prints_once(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a terminal the answer is printed once, with its footer, and without HTML."""
+    shell.run_cell_magic("llm", "chain=sim/echo", "hello there")
+    printed = capsys.readouterr().out
+
+    assert printed.startswith("hello there\n")
+    assert printed.count("hello there") == 1
+    assert "answered by sim/echo" in printed
+    assert "<div" not in printed
+
+
+def test_terminal_failure_raises(shell: InteractiveShell) -> None:
+    """A failure is raised to whoever runs the magic, with the real one as its cause."""
+    with pytest.raises(magic.CellFailed) as raised:
+        shell.run_cell_magic("llm", "chain=sim/auth stream=off", "hi")
+
+    assert type(raised.value.__cause__).__name__ == "AllModelsFailed"
+
+
+def test_interrupt_between_chunks_closes_the_stream(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt that strikes while a chunk is shown has closed the request before it is raised on."""
+    provider = ScriptedProvider("a b c")
+    process_registry.register("scripted", provider)
+
+    def interrupt(live: Live, chunk: Chunk) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Live, "feed", interrupt)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        shell.run_cell_magic("llm", "chain=scripted/x", "hi")
+
+    assert kept.tb is not None
+    assert provider.closed == 1
+
+
+def test_unforeseen_error_settles_the_output(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error that nobody foresaw passes through, and the output does not go on waiting."""
+
+    def fail(live: Live, chunk: Chunk) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Live, "feed", fail)
+    with pytest.raises(ZeroDivisionError):
+        shell.run_cell_magic("llm", "chain=sim/echo", "hi")
+
+    assert "the cell failed; the error is below" in capsys.readouterr().out
+
+
+def test_other_peoples_magic_stays(shell: InteractiveShell) -> None:
+    """A magic of the same name that is not ours is not taken away."""
+    magic.unload(shell)
+    shell.magics_manager.register_function(lambda line: "theirs", "line", "llm")
+    magic.unload(shell)
+
+    assert shell.run_line_magic("llm", "") == "theirs"
+
+
+def test_usage_error_type(shell: InteractiveShell) -> None:
+    """A line that cannot be read is IPython's own error."""
+    with pytest.raises(UsageError, match="did you mean chain"):
+        shell.run_cell_magic("llm", "cain=a/b", "hi")
+
+
+def test_package_loads_no_notebook() -> None:
+    """Importing the package loads neither IPython nor pandas."""
+    code = "import sys, llm_failover_nb as fo; fo.Chain; print({'IPython', 'pandas', 'nh3'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"

@@ -1,0 +1,459 @@
+"""What a cell shows: the words of it, and that nothing written by others acts in a front end."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from time import perf_counter
+
+import pytest
+
+from llm_failover_nb.engine.bench import BenchedModel
+from llm_failover_nb.engine.errors import (
+    AllModelsFailed,
+    ChainSpecError,
+    DeadlineExceeded,
+    FailoverError,
+    ProviderError,
+    StreamInterrupted,
+)
+from llm_failover_nb.engine.events import AttemptRecord
+from llm_failover_nb.engine.secret import Secret
+from llm_failover_nb.engine.types import Response, Usage
+from llm_failover_nb.notebook import render
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FAILED = AttemptRecord(
+    NOW, 1, "", "a/x,b/y", "stream", "a/x", 0, 3, "failover", "transient", "overloaded", 503, True, 300.0,
+    "b/y", error="no capacity",
+)  # fmt: skip
+RETRIED = FAILED._replace(outcome="retry", attempt=2, benched=False, benched_for=0.0)
+ANSWERED = AttemptRecord(NOW, 1, "", "a/x,b/y", "stream", "b/y", 1, 1, "ok")
+ANSWER = Response(
+    "It is **Paris**.", "b/y", "stop", Usage(5, 1200), (RETRIED, FAILED, ANSWERED), None, 1.4, 0.12
+)
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "![x](https://leak.example/?q=1)",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](data:text/html,<script>alert(1)</script>)",
+    "[x](vbscript:msgbox)",
+    "[x](ftp://files.example/a)",
+    "[x](magnet:?xt=1)",
+    "[x](//leak.example/a)",
+    "[x](/lab/api/settings)",
+    "<javascript:alert(1)>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<style>body{display:none}</style>",
+    "<base href='https://leak.example/'>",
+    "<form action='https://leak.example/'><button>x</button></form>",
+    "<button data-commandlinker-command='x'>x</button>",
+    "<details open ontoggle=alert(1)><summary>x</summary></details>",
+    "<svg onload=alert(1)><a xlink:href='javascript:alert(1)'>x</a></svg>",
+    "<a href='x' style='position:fixed;inset:0'>x</a>",
+    "</div></div><script>alert(1)</script>",
+    '"><script>alert(1)</script>',
+    "'><img src=x onerror=alert(1)>",
+    "`</code><script>alert(1)</script>`",
+    "```\n</pre><script>alert(1)</script>\n```",
+    '```"><script>alert(1)</script>\nx\n```',
+    "| a |\n|---|\n| <script>alert(1)</script> |",
+    '[x](https://ok.example "\'><script>alert(1)</script>")',
+    "[x]: javascript:alert(1)\n\n[x]",
+)
+OURS = {
+    *("div", "style", "p", "b", "span", "details", "samp", "summary"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+MARKDOWN = {
+    *("a", "blockquote", "br", "code", "em", "h1", "h2", "hr", "li", "ol", "pre", "s", "strong", "ul", "del")
+}
+ATTRIBUTES = {"class", "href", "rel", "title", "scope", "start"}
+
+
+class Tags(HTMLParser):
+    """What a browser would make elements and attributes of."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.styles = 0
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.styles += tag == "style"
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name == "href"]
+
+
+def assert_harmless(html: str, *, styles: int = 1) -> None:
+    """Only our own elements and Markdown's are there, one style at most, and links go where they may."""
+    found = Tags(html)
+    assert set() == found.tags - OURS - MARKDOWN
+    assert set() == found.attributes - ATTRIBUTES
+    assert styles == found.styles
+    assert [link for link in found.links if not re.match(r"(https?|mailto):", link)] == []
+
+
+def all_failed(*errors: tuple[str, Exception]) -> AllModelsFailed:
+    """The failure of a chain."""
+    return AllModelsFailed(
+        f"failover: all {len(errors)} models in chain failed\nmore",
+        [error for _, error in errors],
+        [spec for spec, _ in errors],
+    )
+
+
+def text_of(html: str) -> str:
+    """The words of a page, without markup."""
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL).split())
+
+
+# Untrusted texts
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_answer(text: str) -> None:
+    """Nothing that a model writes becomes more than text, emphasis and safe links."""
+    assert_harmless(render.markdown_html(text), styles=0)
+    assert_harmless(render.answer_html(Response(text, "a/x")))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_model_name(text: str) -> None:
+    """A model's name is text wherever it stands."""
+    passed = (render.Row(text, text, then=text, asked=False),)
+    standing = render.Standing(text, missing_key=text)
+    bench = BenchedModel(text, None, 1, False)
+
+    assert_harmless(
+        render.answer_html(Response("hi", text, attempts=(FAILED._replace(model=text),)), passed=passed)
+    )
+    assert_harmless(render.failure_html(all_failed((text, ValueError("x"))), passed=passed))
+    assert_harmless(render.status_html(text, [standing], [bench], NOW, hint=text))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_error(text: str) -> None:
+    """So is what a provider says about a failure."""
+    record = FAILED._replace(error=text, reason=text)
+    error = all_failed(("a/x", ProviderError(text, reason=text)), ("b/y", ValueError(text)))
+
+    assert_harmless(render.answer_html(Response("hi", "b/y", attempts=(record, ANSWERED)), note=text))
+    assert_harmless(render.failure_html(error, text=text, note=text))
+    assert_harmless(render.partial_html(text, text, note=text))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_stream(text: str) -> None:
+    """So is an answer that is still coming."""
+    assert_harmless(render.live_html(text, abandoned=text, doing=text))
+
+
+def test_links_open_nothing_of_ours() -> None:
+    """A link gives the page that it opens no handle to this one."""
+    expected = '<p><a href="https://a.example/" rel="noopener noreferrer">x</a></p>\n'
+
+    assert expected == render.markdown_html("[x](https://a.example/)")
+
+
+def test_image_becomes_its_link() -> None:
+    """An image is fetched by nobody, and its address is not hidden either."""
+    assert Tags(render.markdown_html("![x](https://leak.example/?q=1)")).links == [
+        "https://leak.example/?q=1"
+    ]
+
+
+def test_bare_addresses_stay_text() -> None:
+    """An address in the text is no link."""
+    assert Tags(render.markdown_html("see https://leak.example/")).links == []
+
+
+def test_raw_html_is_shown_as_text() -> None:
+    """HTML in an answer is not dropped: the reader sees what the model wrote."""
+    assert render.markdown_html("<b onclick='x'>bold</b>") == "<p>&lt;b onclick='x'&gt;bold&lt;/b&gt;</p>\n"
+
+
+def test_table_and_code() -> None:
+    """Tables and code are laid out."""
+    html = render.markdown_html("| a |\n|---|\n| 1 |\n\n```python\nx = 1 < 2\n```")
+
+    assert {"table", "td", "pre", "code"} <= Tags(html).tags
+    assert "x = 1 &lt; 2" in html
+
+
+def test_terminal_codes_are_removed() -> None:
+    """What a terminal would act on is taken out, lines and tabs stay."""
+    assert render.plain("a\x1b[2J\x07b\r\n\tc\x9b") == "a[2Jb\n\tc"
+
+
+def test_names_do_not_turn_around() -> None:
+    """A name cannot reverse the line that it stands in."""
+    assert "\u202e" not in render.answer_text(Response("hi", "a/\u202ex"))
+
+
+def test_keys_are_masked() -> None:
+    """A provider that repeats the key in its error does not get it into the notebook."""
+    key = Secret("sk-canary-9876543210")
+    error = all_failed(("a/x", ProviderError(f"bad key {key.reveal()}")))
+
+    assert "canary" not in render.failure_html(error) + render.failure_text(error)
+
+
+@pytest.mark.parametrize("text", ["*" * 20_000, "[" * 20_000, "`" * 20_000, ">" * 20_000, "x " * 200_000])
+def test_long_answers_do_not_hang(text: str) -> None:
+    """An answer made to be slow is rendered in a moment."""
+    start = perf_counter()
+    render.markdown_html(text)
+
+    assert perf_counter() - start < 5
+
+
+# The answer and its footer
+
+
+def test_fallback_says_who_failed_and_why() -> None:
+    """The footer names who answered, who failed before, and why."""
+    html, text = text_of(render.answer_html(ANSWER)), render.answer_text(ANSWER)
+
+    assert "answered by b/y after a/x failed (overloaded, HTTP 503)" in html
+    assert "answered by b/y after a/x failed (overloaded, HTTP 503)" in text
+
+
+def test_answer_without_failure() -> None:
+    """Where the first model answers, the footer says no more than that."""
+    html = render.answer_html(Response("hi", "b/y", attempts=(ANSWERED,)))
+
+    assert "answered by b/y" in text_of(html)
+    assert "details" not in Tags(html).tags
+
+
+def test_markdown_in_the_answer() -> None:
+    """The answer is laid out; as text it stays as it is."""
+    assert "<strong>Paris</strong>" in render.answer_html(ANSWER)
+    assert render.answer_text(ANSWER).startswith("It is **Paris**.\n")
+
+
+def test_failed_row() -> None:
+    """A row tells attempts, status, what the provider said, and until when the model is benched."""
+    expected = render.Row(
+        "a/x", "overloaded, HTTP 503", "no capacity", 2, "benched for 5 min, until 12:05:00", asked=True
+    )
+
+    assert (expected,) == render.failed_rows(ANSWER.attempts, UTC)
+
+
+def test_failed_row_not_benched() -> None:
+    """A request-specific failure benches nobody, and the row says so."""
+    record = FAILED._replace(reason="context_length", benched=False, benched_for=0.0, status=400)
+
+    assert render.failed_rows((record, ANSWERED))[0].then == "not benched"
+
+
+def test_failed_row_benched_for_ever() -> None:
+    """A bench without an end is told as one."""
+    assert render.failed_rows((FAILED._replace(benched_for=math.inf),))[0].then == "benched until lifted"
+
+
+def test_duplicates_are_rows_of_their_own() -> None:
+    """The same model twice in a chain is told apart by its place."""
+    again = FAILED._replace(position=1)
+
+    assert len(render.failed_rows((FAILED, again))) == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        (Response("", "a/x", latency=1.4), "1.4 s in all"),
+        (Response("", "a/x", first_token=0.123), "first token 0.12 s"),
+        (Response("", "a/x", first_token=0.0001), "first token under 0.01 s"),
+        (Response("", "a/x", latency=75.0), "75 s in all"),
+        (Response("", "a/x", latency=600.0), "10 min in all"),
+        (Response("", "a/x", usage=Usage(5, 1200)), "tokens: 5 in, 1,200 out"),
+        (Response("", "a/x", usage=Usage(None, 3)), "tokens: ? in, 3 out"),
+        (Response("", "a/x"), "cost ?"),
+        (Response("", "a/x", cost=0.00123), "cost 0.0012 USD"),
+        (Response("", "local/smollm2"), "free"),
+        (Response("", "sim/echo"), "free"),
+        (Response("", "a/x", "length"), "cut short by the limit of tokens"),
+    ],
+)
+def test_stats(response: Response, words: str) -> None:
+    """Times, tokens and cost stand in the footer, in both forms."""
+    assert words in text_of(render.answer_html(response))
+    assert words in render.answer_text(response)
+
+
+def test_no_cost_where_none_could_apply() -> None:
+    """A model on this machine has no unknown cost."""
+    assert "cost" not in render.answer_text(Response("hi", "local/smollm2"))
+
+
+def test_empty_answer() -> None:
+    """An answer without text says so."""
+    assert "(the answer has no text)" in render.answer_text(Response(model="a/x"))
+    assert "(the answer has no text)" in render.answer_html(Response(model="a/x"))
+
+
+def test_passed_by_benched() -> None:
+    """An entry benched when the call began was passed by, and until when is told."""
+    bench = BenchedModel("a/x", NOW + timedelta(minutes=4), 1, False)
+
+    rows = render.passed_rows(["a/x", "b/y"], (ANSWERED,), [bench], NOW, UTC)
+
+    assert [(row.model, row.why) for row in rows] == [("a/x", "benched until 12:04:00 (4 min left)")]
+
+
+def test_passed_by_without_key() -> None:
+    """An entry without a key was passed by, and the variable to set is told."""
+    skipped = AttemptRecord(
+        NOW, model="a/x", position=0, outcome="skipped", reason="no_key", error="no key: set A_KEY"
+    )
+
+    rows = render.passed_rows(["a/x", "b/y"], (skipped, ANSWERED), [], NOW)
+
+    assert [(row.model, row.why) for row in rows] == [("a/x", "no key: set A_KEY")]
+
+
+def test_not_passed_by() -> None:
+    """Entries that were asked, and those after the answering one, were not passed by."""
+    bench = BenchedModel("c/z", None, 1, True)
+
+    assert render.passed_rows(["a/x", "b/y", "c/z"], (FAILED, ANSWERED), [bench], NOW) == ()
+
+
+def test_passed_by_in_the_footer() -> None:
+    """The footer says why an earlier model was not asked."""
+    passed = (render.Row("a/x", "no key: set A_KEY", asked=False),)
+
+    text = render.answer_text(Response("hi", "b/y", attempts=(ANSWERED,)), passed=passed)
+
+    assert "answered by b/y after a/x was passed by (no key: set A_KEY)" in text
+
+
+def test_note() -> None:
+    """A note stands beside the answer."""
+    assert "no chain is set" in text_of(render.answer_html(ANSWER, note="no chain is set"))
+    assert "no chain is set" in render.answer_text(ANSWER, note="no chain is set")
+
+
+def test_style_is_scoped() -> None:
+    """Every rule of the style holds inside our own output alone."""
+    style = re.search(r"<style>(.*)</style>", render.answer_html(ANSWER), re.DOTALL)
+    assert style is not None
+    selectors = re.findall(r"(?:^|\})([^{}]+)\{", style[1])
+
+    assert [
+        one for group in selectors for one in group.split(",") if not one.strip().startswith(".llm-failover")
+    ] == []
+
+
+# Failures
+
+
+def test_failure_has_a_row_a_model() -> None:
+    """Each model stands with its reason and what to do."""
+    error = all_failed(
+        ("a/x", ProviderError("slow down", status=429, reason="rate_limit")),
+        ("b/y", ProviderError("no key: set B_KEY", reason="no_key")),
+        ("c/z", ValueError("odd")),
+    )
+
+    assert render.failure_lines(error) == [
+        "AllModelsFailed: failover: all 3 models in chain failed",
+        "  a/x: too many requests for now, HTTP 429: slow down; wait a little, or add a model to the chain",
+        "  b/y: passed by, no key: set B_KEY; set the variable and run the cell again",
+        "  c/z: failed: ValueError: odd; read what it says, or add a model to the chain",
+    ]
+
+
+def test_failure_html_says_the_same() -> None:
+    """The table holds what the lines hold."""
+    html = text_of(
+        render.failure_html(all_failed(("a/x", ProviderError("no", status=401, reason="credentials"))))
+    )
+
+    assert "a/x the key was refused, HTTP 401 no check the key, and set it anew" in html
+
+
+def test_failure_lists_what_was_passed_by() -> None:
+    """A benched entry that was not asked is listed with the way to lift it."""
+    passed = (render.Row("b/y", "benched until lifted", then="%llm unbench b/y lifts it", asked=False),)
+
+    lines = render.failure_lines(all_failed(("a/x", ValueError("odd"))), passed=passed)
+
+    assert lines[-1] == "  b/y: passed by, benched until lifted; %llm unbench b/y lifts it"
+
+
+@pytest.mark.parametrize("kind", [DeadlineExceeded, StreamInterrupted, ChainSpecError])
+def test_short_failures(kind: type[FailoverError]) -> None:
+    """Other failures are one line."""
+    assert [f"{kind.__name__}: it took too long"] == render.failure_lines(kind("it took\ntoo long"))
+
+
+def test_failure_keeps_the_partial_text() -> None:
+    """What had come stands above the failure."""
+    assert "half an answer" in render.failure_html(DeadlineExceeded("late"), text="half an answer")
+    assert render.failure_text(DeadlineExceeded("late"), text="half").startswith(
+        "half\nDeadlineExceeded: late"
+    )
+
+
+def test_long_errors_are_cut() -> None:
+    """A page that a provider sends does not fill the notebook."""
+    lines = render.failure_lines(all_failed(("a/x", ProviderError("word " * 10_000))))
+
+    assert max(map(len, lines)) < 500
+
+
+# Live and status
+
+
+def test_live_abandoned_is_struck_and_said() -> None:
+    """What is abandoned is struck, and words say so too."""
+    html = render.live_html("", abandoned="old <b>", doing="starting over with the next model …")
+
+    assert "<del>old &lt;b&gt;</del>" in html
+    assert "starting over with the next model" in html
+    assert "[abandoned] old" in render.live_text("", abandoned="old")
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (render.Standing("a/x"), "a/x: ready"),
+        (render.Standing("a/x", missing_key="A_KEY"), "a/x: no key: set A_KEY"),
+        (render.Standing("a/x", BenchedModel("a/x", None, 0, True)), "a/x: benched by hand until lifted"),
+        (
+            render.Standing("a/x", BenchedModel("a/x", NOW + timedelta(hours=1), 1, False), "A_KEY"),
+            "a/x: no key: set A_KEY; benched until",
+        ),
+    ],
+)
+def test_status(standing: render.Standing, words: str) -> None:
+    """Each entry says where it stands."""
+    assert words in render.status_text("chain", [standing], [], NOW)
+    assert words.replace(": ", " ", 1) in text_of(render.status_html("chain", [standing], [], NOW))
+
+
+def test_status_of_others() -> None:
+    """A benched model outside of the chain is listed as one."""
+    text = render.status_text("chain", [], [BenchedModel("c/z", None, 1, False)], NOW)
+
+    assert "c/z: benched until lifted; not in this chain" in text
+
+
+def test_far_bench_has_its_date() -> None:
+    """A bench that ends another day says which."""
+    bench = BenchedModel("a/x", NOW + timedelta(days=3), 1, False)
+
+    assert render.bench_words(bench, NOW, UTC) == "benched until 2026-01-04 12:00 (3 d left)"

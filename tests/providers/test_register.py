@@ -1,0 +1,161 @@
+"""How a name becomes a provider: built-in ones, one's own objects and endpoints, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+import types
+import warnings
+
+import pytest
+
+from llm_failover_nb.engine import builtin_providers
+from llm_failover_nb.engine import secret as secret_module
+from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.registry import SpecRegistry
+from llm_failover_nb.engine.secret import Secret
+from llm_failover_nb.providers.http import HTTPProvider
+from llm_failover_nb.providers.register import make, register_provider
+from llm_failover_nb.testing import ScriptedProvider
+
+URL = "https://llm.example.org/v1"
+KEY = "sk-canary-of-register"
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_state(monkeypatch):
+    """Providers of the process and masked words stay as they were."""
+    monkeypatch.setattr(process_registry, "_providers", dict(process_registry._providers))
+    monkeypatch.setattr(secret_module, "_forms", ())
+
+
+@pytest.fixture
+def registry():
+    one = SpecRegistry()
+    yield one
+    for provider in one._providers.values():
+        getattr(provider, "close", lambda: None)()
+
+
+@pytest.fixture
+def in_a_kernel(monkeypatch):
+    """Looks as it does in a notebook."""
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+
+
+@pytest.fixture
+def outside_a_kernel(monkeypatch):
+    """Looks as it does in a script."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+
+
+@pytest.mark.parametrize("name", sorted(builtin_providers))
+def test_every_builtin_name_makes_a_provider(name, registry, monkeypatch):
+    """With the four calls."""
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://lab.openai.azure.com")
+    registry.register(name, make(name))
+    assert registry.model(f"{name}/echo").spec == f"{name}/echo"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sim", "SimProvider"), ("local", "LocalProvider")])
+def test_providers_without_a_wire_are_their_own(name, kind):
+    """They are no presets."""
+    assert type(make(name)).__name__ == kind
+
+
+def test_an_object_is_registered(registry):
+    """Any object with a pair of calls."""
+    provider = ScriptedProvider("ok")
+    register_provider("mine", provider, registry=registry)
+    assert registry.provider("mine") is provider
+
+
+def test_without_a_registry_it_is_the_processs():
+    """So that every chain knows the name."""
+    provider = ScriptedProvider("ok")
+    register_provider("mine-of-the-process", provider)
+    assert process_registry.provider("mine-of-the-process") is provider
+
+
+def test_an_empty_registry_is_not_the_processs(registry):
+    """Only None stands for the process's own."""
+    register_provider("mine-elsewhere", ScriptedProvider("ok"), registry=registry)
+    assert "mine-elsewhere" not in process_registry.names()
+
+
+def test_an_endpoint_is_registered(registry):
+    """By its base URL."""
+    register_provider("lab", base_url=URL, key_env="LAB_KEY_OF_NOBODY", registry=registry)
+    provider = registry.provider("lab")
+    assert (type(provider), provider.missing_key) == (HTTPProvider, "LAB_KEY_OF_NOBODY")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"provider": ScriptedProvider("ok"), "base_url": URL}, {"key_env": "LAB_KEY"}],
+    ids=["neither", "both", "a key alone"],
+)
+def test_a_provider_or_an_address_is_needed(given, registry):
+    """One of the two."""
+    with pytest.raises(TypeError, match=r"register_provider\('lab'\) needs either a provider object or"):
+        register_provider("lab", registry=registry, **given)
+
+
+def test_what_is_no_provider_is_refused(registry):
+    """By its type."""
+    with pytest.raises(TypeError, match="object is no provider"):
+        register_provider("lab", object(), registry=registry)
+
+
+@pytest.mark.parametrize("given", [{"provider": ScriptedProvider("ok")}, {"base_url": URL}])
+def test_a_bad_name_is_refused(given, registry):
+    """Whatever it is to stand for."""
+    with pytest.raises(ValueError, match=r"'a/b' is no name for a provider"):
+        register_provider("a/b", registry=registry, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"base_url": "no url"}, "no url"),
+        ({"base_url": "ftp://llm.example.org"}, "ftp"),
+        ({"base_url": URL, "wire": "opnai"}, "opnai"),
+    ],
+)
+def test_a_bad_address_or_wire_is_refused(given, named, registry):
+    """The error names it; the name stays free."""
+    with pytest.raises(ValueError, match=named):
+        register_provider("lab", registry=registry, **given)
+    assert "lab" not in registry.names()
+
+
+@pytest.mark.usefixtures("in_a_kernel")
+def test_a_literal_key_warns_in_a_notebook(registry):
+    """It will be saved; the warning says what to do and does not show it."""
+    with pytest.warns(UserWarning, match="the key of 'lab' .* saved with the notebook.*key_env=") as caught:
+        register_provider("lab", base_url=URL, api_key=KEY, registry=registry)
+    assert [KEY in str(each.message) for each in caught] == [False]
+
+
+@pytest.mark.usefixtures("in_a_kernel")
+def test_the_warning_points_at_the_cell(registry):
+    """At the line with the key."""
+    with pytest.warns(UserWarning, match="saved with the notebook") as caught:
+        register_provider("lab", base_url=URL, api_key=KEY, registry=registry)
+    assert [each.filename for each in caught] == [__file__]
+
+
+@pytest.mark.usefixtures("outside_a_kernel")
+def test_a_literal_key_does_not_warn_in_a_script(registry):
+    """Nothing is saved there."""
+    with warnings.catch_warnings(record=True) as caught:
+        register_provider("lab", base_url=URL, api_key=KEY, registry=registry)
+    assert caught == []
+
+
+@pytest.mark.usefixtures("in_a_kernel")
+@pytest.mark.parametrize("given", [{"key_env": "LAB_KEY"}, {"api_key": Secret("sk-canary-secret")}, {}])
+def test_only_a_literal_warns(given, registry):
+    """A variable's name may be saved, and so may a call that makes a Secret."""
+    with warnings.catch_warnings(record=True) as caught:
+        register_provider("lab", base_url=URL, registry=registry, **given)
+    assert caught == []
