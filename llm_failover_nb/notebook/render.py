@@ -99,7 +99,7 @@ color:color-mix(in srgb,var(--lf-ink) 78%,transparent)}
 .llm-failover .lf-small p{margin:0}
 .llm-failover .lf-small b{font-weight:600}
 .llm-failover .lf-foot{border-top:1px solid var(--lf-line);margin-top:.7em;padding-top:.35em}
-.llm-failover .lf-stats span+span::before{content:"\\00b7";padding:0 .5em}
+.llm-failover .lf-stats span+span::before{content:"\\00b7";padding:0 .5em 0 .25em}
 .llm-failover .lf-note{border-left:3px solid var(--jp-warn-color1,#b26a00);padding:.1em .7em;margin:.5em 0}
 .llm-failover .lf-failed{border-left-color:var(--jp-error-color1,#c62828)}
 .llm-failover details{margin:.2em 0 0}
@@ -357,12 +357,12 @@ def status_text(
 
 
 def bench_words(bench: BenchedModel, now: datetime, zone: tzinfo | None = None) -> str:
-    """A bench in words, such as ``benched until 14:05:10 (4 min left)``."""
+    """A bench in words, such as ``benched until 14:05:10, 4 min left``."""
     by = " by hand" if bench.manual else ""
     if bench.until is None:
         return f"benched{by} until lifted"
     left = (bench.until - now).total_seconds()
-    return f"benched{by} until {_time(bench.until, now, zone)} ({_duration(left)} left)"
+    return f"benched{by} until {_time(bench.until, now, zone)}, {_duration(left)} left"
 
 
 # Texts of others

@@ -78,6 +78,7 @@ class FaultServer:
     Args:
         key: Where given, a request must carry ``Authorization: Bearer KEY``; else it is answered by 401.
 
+    >>> import httpx
     >>> with FaultServer() as server:
     ...     httpx.post(f"{server.url}/chat/completions", json={"model": "429:30", "messages": []})
     <Response [429 Too Many Requests]>

@@ -93,12 +93,12 @@ def jupyterlab(root: Path, *, theme: Literal["Light", "Dark"] = "Light") -> Iter
 
 
 @contextmanager
-def browser_page(*, width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """A page of a fresh Chromium."""
+def browser_page(*, width: int = 1280, height: int = 900, scale: float = 1.0) -> Iterator[Page]:
+    """A page of a fresh Chromium, ``scale`` device pixels to a CSS pixel."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=_FLAGS)
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
+            page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
             page.set_default_timeout(TIMEOUT_MS)
             yield page
         finally:

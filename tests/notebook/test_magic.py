@@ -352,7 +352,7 @@ def test_bench_for_a_while(kernel: Kernel) -> None:
     cell = kernel.run("%llm bench sim/echo 10m")
 
     assert cell.text.startswith("sim/echo: benched by hand until ")
-    assert "(10 min left)" in cell.text
+    assert ", 10 min left" in cell.text
     assert kernel.value("[(b.model, b.manual) for b in fo.list_benched()]") == "[('sim/echo', True)]"
 
 

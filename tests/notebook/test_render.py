@@ -310,7 +310,7 @@ def test_passed_by_benched() -> None:
 
     rows = render.passed_rows(["a/x", "b/y"], (ANSWERED,), [bench], NOW, UTC)
 
-    assert [(row.model, row.why) for row in rows] == [("a/x", "benched until 12:04:00 (4 min left)")]
+    assert [(row.model, row.why) for row in rows] == [("a/x", "benched until 12:04:00, 4 min left")]
 
 
 def test_passed_by_without_key() -> None:
@@ -456,4 +456,4 @@ def test_far_bench_has_its_date() -> None:
     """A bench that ends another day says which."""
     bench = BenchedModel("a/x", NOW + timedelta(days=3), 1, False)
 
-    assert render.bench_words(bench, NOW, UTC) == "benched until 2026-01-04 12:00 (3 d left)"
+    assert render.bench_words(bench, NOW, UTC) == "benched until 2026-01-04 12:00, 3 d left"

@@ -1,0 +1,49 @@
+"""What HTTP asks of a wire: the two Protocols between the I/O and the dialects. No I/O, no wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llm_failover_nb.engine.errors import ProviderError
+    from llm_failover_nb.engine.types import Chunk, Request, Response
+
+__all__ = ["Dialect", "StreamReader"]
+
+
+class StreamReader(Protocol):
+    """Turns the bytes of one stream into chunks. It never raises before ``end``."""
+
+    @property
+    def complete(self) -> bool:
+        """The answer is whole; a connection that breaks now does no harm."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more is worth reading."""
+        ...
+
+    def feed(self, data: bytes, /) -> list[Chunk]: ...
+
+    def end(self) -> list[Chunk]:
+        """What is left, the ``done`` chunk last; raises ProviderError where the stream failed."""
+        ...
+
+
+class Dialect(Protocol):
+    """A wire, as the I/O sees it; all of it pure."""
+
+    def auth(self, key: str) -> Mapping[str, str]:
+        """The headers that carry the key."""
+        ...
+
+    def encode(self, request: Request, *, stream: bool) -> tuple[str, bytes]:
+        """The path below the base URL, with its query if any, and the JSON body."""
+        ...
+
+    def response(self, body: bytes) -> Response: ...
+    def reader(self) -> StreamReader: ...
+    def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError: ...

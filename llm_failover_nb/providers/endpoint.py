@@ -1,0 +1,165 @@
+"""Where a provider's requests go and what they carry: the base URL, the headers, the key of this moment.
+
+Nothing is sent here. A key that no header can carry, or that would cross a network unencrypted, is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.secret import Secret
+from llm_failover_nb.providers.connections import is_loopback
+
+if TYPE_CHECKING:
+    from llm_failover_nb.providers.dialect import Dialect
+
+__all__ = ["Endpoint"]
+
+_PATHS_KEPT = 64  # URLs built once; a wire with the model in its path has one for each model
+_KEY_HEADERS = frozenset(
+    {"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key"}
+)
+
+
+class Endpoint:
+    """One provider's address and credentials; arguments and errors are those of ``HTTPProvider``."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        dialect: Dialect,
+        base_url: str,
+        api_key: str | Secret | None,
+        key_env: str | None,
+        headers: Mapping[str, str] | None,
+        allow_http: bool,
+    ) -> None:
+        if api_key is not None and key_env is not None:
+            raise ValueError(f"{name}: api_key and key_env ({key_env}) are both given; give one of them")
+        self.url = _base_url(name, base_url)
+        self._name = name
+        self._dialect = dialect
+        self._urls: dict[str, httpx.URL] = {}
+        self._headers = _headers(name, headers or {})
+        self._key = Secret(api_key.strip()) if isinstance(api_key, str) else api_key
+        self._key_env = key_env
+        self._authorized: tuple[Secret | None, httpx.Headers] = (None, self._headers)
+        carries_key = (
+            self._key is not None or key_env is not None or not _KEY_HEADERS.isdisjoint(self._headers)
+        )
+        if carries_key and not allow_http and self.url.scheme == "http" and not is_loopback(self.url.host):
+            raise ValueError(
+                f"{name}: the key would be sent unencrypted to {self.url.host}; use an https base_url, "
+                "or say allow_http=True for a host of your own"
+            )
+
+    @property
+    def base_url(self) -> str:
+        """Where the paths begin, without user-info, query and trailing slash."""
+        return str(self.url.copy_with(query=None)).rstrip("/")
+
+    @property
+    def missing_key(self) -> str | None:
+        """The variable to set before anything can be sent; ``None`` when nothing is missing."""
+        if self._key_env is None or os.environ.get(self._key_env, "").strip():
+            return None
+        return self._key_env
+
+    def url_of(self, path: str) -> httpx.URL:
+        """The URL of ``path`` below the base, the queries of both joined."""
+        return self._urls.get(path) or self._new_url(path)
+
+    def headers(self) -> httpx.Headers:
+        """The headers with the key of this moment; built anew only when the key has changed.
+
+        Raises:
+            ProviderError: When the key is missing (``no_key``) or no header can carry it (``credentials``).
+        """
+        secret = self._current_key()
+        known, headers = self._authorized
+        return headers if secret is None or secret is known else self._authorize(secret)
+
+    def _new_url(self, path: str) -> httpx.URL:
+        below, _, query = path.partition("?")
+        base, _, base_query = self.url.raw_path.decode("ascii").partition("?")
+        queries = "&".join(text for text in (base_query, query) if text)
+        target = base.rstrip("/") + below + ("?" + queries if queries else "")
+        url = self.url.copy_with(raw_path=target.encode("ascii"))
+        if len(self._urls) < _PATHS_KEPT:
+            self._urls[path] = url
+        return url
+
+    # Where something is raised below, no local, there or in a caller, holds a key: tracebacks show locals.
+
+    def _current_key(self) -> Secret | None:
+        """The key to send; ``None`` for a server that wants none."""
+        if self._key_env is None:
+            return self._key
+        known = self._authorized[0]
+        value = os.environ.get(self._key_env, "").strip()
+        if not value:
+            raise ProviderError(
+                f"{self._name} has no key: the environment variable {self._key_env} is not set; set it",
+                kind=ErrorKind.AUTH_DEAD,
+                reason="no_key",
+            )
+        return known if known is not None and known.reveal() == value else Secret(value)
+
+    def _authorize(self, secret: Secret) -> httpx.Headers:
+        if not _is_sendable(secret):
+            raise ProviderError(
+                f"the key of {self._name} ({self._key_env or 'api_key'}) holds a line break or another "
+                "character that no header can carry; copy it anew",
+                kind=ErrorKind.AUTH_DEAD,
+                reason="credentials",
+            )
+        headers = self._headers.copy()
+        for name, value in self._dialect.auth(secret.reveal()).items():
+            headers.setdefault(name, value)
+        self._authorized = (secret, headers)
+        return headers
+
+
+def _base_url(name: str, base_url: str) -> httpx.URL:
+    shown = base_url.rpartition("@")[2]  # user-info may hold a password
+    try:
+        url = httpx.URL(base_url)
+        url = url.copy_with(userinfo=b"", fragment=None, raw_path=url.raw_path)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ValueError(f"{name}: the base_url {shown!r} is no URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(
+            f"{name}: the base_url {shown!r} does not begin with https:// or http:// and a host; "
+            "give it whole, as in https://api.example.com/v1"
+        )
+    return url
+
+
+def _headers(name: str, extra: Mapping[str, str]) -> httpx.Headers:
+    headers = httpx.Headers(
+        {
+            "accept": "application/json, text/event-stream",
+            # Answers are small, and a packed stream arrives in lumps.
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": "llm-failover-nb",
+        }
+    )
+    for key, value in extra.items():
+        if not (value.isascii() and value.isprintable() and key.isascii() and key.isprintable()):
+            raise ValueError(f"{name}: the header {key!r} holds a character that no header can carry")
+        if key.lower() in _KEY_HEADERS and value.strip():
+            Secret(value)  # from now on it is masked in every text
+            Secret(value.rpartition(" ")[2] or value)
+        headers[key] = value
+    return headers
+
+
+def _is_sendable(secret: Secret) -> bool:
+    return secret.reveal().isascii() and secret.reveal().isprintable()
