@@ -148,6 +148,11 @@ class BenchRegistry:
 
     # What the policy loop asks and reports; ``call`` identifies the call, ``began`` its attempt
 
+    def until(self, spec: str) -> datetime | None:
+        """The end of the bench that stands; ``None`` when the model is not benched."""
+        state = self._states.get(spec)
+        return state.until if state is not None and _live(state, self.clock.now()) else None
+
     def blocked(self, spec: str, call: int) -> bool:
         """Whether ``call`` should pass the model by: it is benched, or another call is probing it."""
         state = self._states.get(spec)

@@ -111,7 +111,7 @@ class Chain:
             clock=clock,
             observers=checked_observers(observer),
             log=log,
-            classify=classify if judge is None else _classifier(judge),
+            classify=_classifier(judge, clock),
         )
 
     def complete(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Response:
@@ -289,10 +289,17 @@ def _changed(policy: Policy, given: PolicyFields) -> Policy:
     return replace(policy, **given) if given else policy
 
 
-def _classifier(judge: Callable[[BaseException], ErrorKind | Verdict]) -> Classify:
+def _classifier(judge: Callable[[BaseException], ErrorKind | Verdict] | None, clock: Clock) -> Classify:
+    def ours(error: BaseException) -> Verdict:
+        return classify(error, now=clock.now())
+
+    if judge is None:
+        return ours
+    theirs = judge
+
     def verdict(error: BaseException) -> Verdict:
-        judged = judge(error)
-        return judged if isinstance(judged, Verdict) else replace(classify(error), kind=ErrorKind(judged))
+        judged = theirs(error)
+        return judged if isinstance(judged, Verdict) else replace(ours(error), kind=ErrorKind(judged))
 
     return verdict
 

@@ -219,6 +219,8 @@ def _wait(report: Report, headers: Mapping[str, str], found: Found, now: datetim
         return asked
     if found is NOTHING and _may_ask(report.body):
         found = read(report, headers)
+    if found is NOTHING and not headers:
+        return None
     header = header_wait(headers, now) if headers else None
     words = found.words() if found.texts else ""
     wait = longer_wait(header, body_wait(found.delays, words))

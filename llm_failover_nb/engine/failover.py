@@ -358,18 +358,23 @@ class Call:
         following = "" if outcome else self._next_spec()
         outcome = outcome or ("failover" if following else "exhausted")
         self._record_attempt(attempt, outcome, verdict, until is not None, benched_for, following)
+        logged = logger.isEnabledFor(logging.WARNING) and logger.hasHandlers()
+        if not (logged or self.setup.observers):
+            return
         event = FailoverEvent(
             self._entry.spec, error, verdict.kind, attempt.number, until is not None, benched_for, following,
             self._request, now, self._id, self.setup.label, self._method,
         )  # fmt: skip
-        _warn(event, error, until, self.setup.policy.cooldown)
+        # Whoever wants the warnings configures logging; nobody gets them unasked under their cell.
+        if logged:
+            _warn(event, error, until, self.setup.policy.cooldown)
         tell(self.setup.observers, event)
 
     def _bench(self, attempt: Attempt, verdict: Verdict) -> datetime | None:
         benches, policy, spec = self.setup.benches, self.setup.policy, self._entry.spec
         if verdict.kind is ErrorKind.REQUEST_SPECIFIC:
             benches.healthy(spec, self._id)
-            return None
+            return benches.until(spec)
         threshold, seconds = policy.bench_threshold, policy.cooldown
         if verdict.kind is ErrorKind.AUTH_DEAD:
             threshold = 1
@@ -529,9 +534,6 @@ def _line(error: Exception) -> str:
 
 
 def _warn(event: FailoverEvent, error: Exception, until: datetime | None, cooldown: float) -> None:
-    # Whoever wants the warnings configures logging; nobody gets them unasked under their cell.
-    if not (logger.isEnabledFor(logging.WARNING) and logger.hasHandlers()):
-        return
     logger.warning(
         "%s failed (%s: %s); %s",
         event.model,

@@ -42,7 +42,7 @@ def build_request(
     Raises:
         TypeError: When a field is unknown (with the nearest known one) or the prompt is of no known form.
     """
-    if unknown := [name for name in given if name not in _FIELDS]:
+    if given and (unknown := [name for name in given if name not in _FIELDS]):
         near = difflib.get_close_matches(unknown[0], _FIELDS, n=1)
         hint = f"did you mean {near[0]}?" if near else "use extra={...} for what the wire takes besides"
         raise TypeError(f"{unknown[0]!r} is no field of a request ({', '.join(_FIELDS)}); {hint}")

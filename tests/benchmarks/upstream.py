@@ -1,6 +1,6 @@
-"""A static upstream on loopback, as fast as one Python process can be: fixed bytes by path. Run as a program.
+"""A static upstream on loopback, as fast as one Python process can be: fixed bytes by path. A program.
 
-``/ok/…`` answers, ``/down/…`` is HTTP 503, ``/sse/…`` streams 500 chunks. Prints its port, ends with its stdin.
+``/ok/…`` answers, ``/down/…`` is HTTP 503, ``/sse/…`` streams 500 chunks. Prints its port; ends with its stdin.
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ _LAST = {"id": "x", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_
 RESPONSES = {
     b"/ok": _http("200 OK", "application/json", json.dumps(_ANSWER).encode()),
     b"/down": _http(
-        "503 Service Unavailable", "application/json", b'{"error": {"message": "overloaded", "type": "server_error"}}'
+        "503 Service Unavailable",
+        "application/json",
+        b'{"error": {"message": "overloaded", "type": "server_error"}}',
     ),
     b"/sse": _http(
         "200 OK",
         "text/event-stream",
-        b"".join(map(_chunk, range(CHUNKS))) + b"data: " + json.dumps(_LAST).encode() + b"\n\ndata: [DONE]\n\n",
+        b"".join(map(_chunk, range(CHUNKS)))
+        + b"data: "
+        + json.dumps(_LAST).encode()
+        + b"\n\ndata: [DONE]\n\n",
     ),
 }
 

@@ -15,12 +15,15 @@ pytestmark = pytest.mark.browser
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 
+SET_UP = """\
+%load_ext llm_failover_nb
+import llm_failover_nb as fo
+from llm_failover_nb.testing import FaultServer
+server = FaultServer().start()
+fo.register_provider('srv', base_url=server.url)"""
+
 CELLS = [
-    "%load_ext llm_failover_nb\n"
-    "import llm_failover_nb as fo\n"
-    "from llm_failover_nb.testing import FaultServer\n"
-    "server = FaultServer().start()\n"
-    "fo.register_provider('srv', base_url=server.url)",
+    SET_UP,
     "%%llm chain=srv/stall:30\n" + "many words to stream " * 10,
     "%llm\nprint(server.wait_closed(5), fo.list_benched())",
     "%%llm chain=srv/503,srv/auth\nhello",

@@ -25,7 +25,9 @@ def drive(path: str, chain: fo.Chain | fo.Model, prompt: object = "hi", **fields
     return chunks_of(path, chain, prompt, **fields)[-1].response
 
 
-def chunks_of(path: str, chain: fo.Chain | fo.Model, prompt: object = "hi", **fields: object) -> list[fo.Chunk]:
+def chunks_of(
+    path: str, chain: fo.Chain | fo.Model, prompt: object = "hi", **fields: object
+) -> list[fo.Chunk]:
     """All chunks of a stream, by one of its two paths."""
     if path == "stream":
         return list(chain.stream(prompt, **fields))

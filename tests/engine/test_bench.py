@@ -24,7 +24,9 @@ class Desk:
     def begin(self, call: int = 1, *, force: bool = False) -> int:
         return self.benches.admit(M, call, lapse=60, force=force)
 
-    def fail(self, call: int = 1, *, began: int | None = None, threshold: int = 1, for_: float = 300) -> object:
+    def fail(
+        self, call: int = 1, *, began: int | None = None, threshold: int = 1, for_: float = 300
+    ) -> object:
         began = self.begin(call, force=True) if began is None else began
         return self.benches.failed(M, call, began, threshold=threshold, for_=for_)
 
@@ -245,7 +247,7 @@ def test_reading_changes_nothing(desk: Desk) -> None:
     desk.fail()
     desk.clock.advance(301)
     for _ in range(100):
-        desk.benches.is_benched(M), desk.benches.list(), desk.benches.blocked(M, 2)  # noqa: B018
+        desk.benches.is_benched(M), desk.benches.list(), desk.benches.blocked(M, 2)
     assert (bool(desk.begin(1)), bool(desk.begin(2))) == (True, False)
 
 

@@ -136,7 +136,11 @@ class BenchMachine(RuleBasedStateMachine):
             return
         (bench,) = self.benches.list()
         left = float("inf") if bench.until is None else (bench.until - self.clock.now()).total_seconds()
-        assert (left, bench.consecutive_fails, bench.manual) == (self.until - self.now, self.fails, self.manual)
+        assert (left, bench.consecutive_fails, bench.manual) == (
+            self.until - self.now,
+            self.fails,
+            self.manual,
+        )
 
 
 BenchMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
@@ -151,7 +155,7 @@ def in_threads(work: object, count: int = 16) -> None:
         try:
             barrier.wait()
             work(number)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(n,)) for n in range(1, count + 1)]
@@ -170,7 +174,9 @@ def test_no_failure_is_lost_between_threads() -> None:
     def fails(number: int) -> None:
         for n in range(500):
             spec = f"a/{n % 5}"
-            benches.failed(spec, number, benches.admit(spec, number, lapse=60, force=True), threshold=1, for_=60)
+            benches.failed(
+                spec, number, benches.admit(spec, number, lapse=60, force=True), threshold=1, for_=60
+            )
 
     in_threads(fails)
     assert {b.model: b.consecutive_fails for b in benches.list()} == {f"a/{n}": 1600 for n in range(5)}
@@ -201,7 +207,7 @@ def test_exactly_one_probe_is_let_through() -> None:
     judge.start()
     in_threads(race)
     judge.join()
-    assert Counter(n for n, _ in let_through) == {n: 1 for n in range(rounds)}
+    assert Counter(n for n, _ in let_through) == dict.fromkeys(range(rounds), 1)
 
 
 def test_operator_and_failures_race_without_losing_the_operator() -> None:

@@ -1,4 +1,4 @@
-"""A cancelled call counts as nothing: no failover, no bench, no event, and the request on the wire is closed."""
+"""A cancelled call counts as nothing: no failover, no bench, no event; the request on the wire is closed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_cancel_in_a_backoff_stops_at_once(bed: Bed, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["acomplete", "astream"])
 def test_cancel_at_every_await(bed: Bed, method: str) -> None:
-    """However many turns of the loop the task has had, a cancel leaves no trace but what was settled before."""
+    """However many turns of the loop the task has had, a cancel leaves no bench and no event."""
 
     class Slow:
         async def acomplete(self, request: fo.Request) -> fo.Response:
@@ -147,7 +147,9 @@ def test_generator_that_was_never_started_sends_nothing(bed: Bed) -> None:
 
 @pytest.mark.parametrize("method", ["acomplete", "astream"])
 @pytest.mark.parametrize("model", ["silent", "stall:20"])
-def test_cancelled_task_closes_the_connection(wired: Bed, server: FaultServer, method: str, model: str) -> None:
+def test_cancelled_task_closes_the_connection(
+    wired: Bed, server: FaultServer, method: str, model: str
+) -> None:
     """The provider must not go on, and bill."""
     chain = fo.parse_chain(f"srv/{model}", observer=wired.events.append, **wired.world)
     seen = len(server.requests)

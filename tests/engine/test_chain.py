@@ -14,7 +14,8 @@ from tests.engine.conftest import Bed, dead, drive
 
 
 @pytest.mark.parametrize(
-    "text", ["a/m,b/m", " a/m , b/m ", ",a/m,,b/m,", ["a/m", "b/m"], ["a/m, b/m"], ["", "a/m", None, " ", "b/m"]]
+    "text",
+    ["a/m,b/m", " a/m , b/m ", ",a/m,,b/m,", ["a/m", "b/m"], ["a/m, b/m"], ["", "a/m", None, " ", "b/m"]],
 )
 def test_specs_are_trimmed_and_blanks_skipped(bed: Bed, text: object) -> None:
     """A text or a list, with blanks anywhere."""

@@ -131,6 +131,13 @@ def test_retry_after_is_a_floor_on_the_backoff(bed: Bed, ask: Ask) -> None:
     assert bed.clock.sleeps == [7.0, 2.0]
 
 
+def test_retry_after_may_be_a_date(bed: Bed, ask: Ask) -> None:
+    """It counts from the chain's clock."""
+    at = (bed.clock.now() + timedelta(seconds=7)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    ask(bed.chain({"a": (down(503, headers={"Retry-After": at}), "ok")}))
+    assert bed.clock.sleeps == [7.0]
+
+
 def test_long_retry_after_benches_for_that_long(bed: Bed, ask: Ask) -> None:
     """Beyond max_wait the model is benched for as long as it asks, and the chain moves on."""
     chain = bed.chain({"a": flood(30), "b": "ok"}, bench_threshold=5)
@@ -189,6 +196,15 @@ def test_request_specific_moves_on_without_a_bench(bed: Bed, ask: Ask) -> None:
     chain = bed.chain({"a": refused(), "b": "ok"})
     assert (ask(chain).model, bed.asked("a"), bed.benched()) == ("b/m", 1, {})
     assert [(e.kind, e.benched) for e in bed.events] == [(fo.ErrorKind.REQUEST_SPECIFIC, False)]
+
+
+def test_request_specific_under_a_bench_tells_that_bench(bed: Bed, ask: Ask) -> None:
+    """The event says how the model stands, whoever benched it."""
+    chain = bed.chain({"a": refused(), "b": "ok"})
+    bed.benches.bench("a/m", for_=60)
+    bed.benches.bench("b/m")
+    ask(chain)
+    assert (bed.events[0].benched, bed.events[0].benched_for, bed.benched()["a/m"]) == (True, 60.0, 60.0)
 
 
 def test_content_filter_stops_the_chain(bed: Bed, ask: Ask) -> None:
@@ -497,7 +513,9 @@ def test_missing_key_is_a_cause_beside_the_failures(bed: Bed, ask: Ask) -> None:
     """An entry without a key has its line, in the chain's order, and is not counted as live."""
     bed.add("a", Keyed("A_KEY", "no"))
     bed.add("b", Keyed(None, dead()))
-    with pytest.raises(fo.AllModelsFailed, match=r"all 1 models in chain failed\na/m: no key: set A_KEY\nb/m"):
+    with pytest.raises(
+        fo.AllModelsFailed, match=r"all 1 models in chain failed\na/m: no key: set A_KEY\nb/m"
+    ):
         ask(fo.parse_chain("a/m,b/m", **bed.world))
 
 
@@ -639,7 +657,9 @@ def test_answer_of_blanks_alone_is_delivered(bed: Bed, streaming: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [fo.Chunk("think", "reasoning"), fo.Chunk(kind="tool", tool={"index": 0})], ids=["reasoning", "tool"]
+    "content",
+    [fo.Chunk("think", "reasoning"), fo.Chunk(kind="tool", tool={"index": 0})],
+    ids=["reasoning", "tool"],
 )
 def test_reasoning_and_tool_deltas_are_content(bed: Bed, streaming: str, content: fo.Chunk) -> None:
     """After them a failure is a failure mid-stream."""
@@ -671,7 +691,7 @@ def test_midstream_restart_uses_up_one_attempt(bed: Bed, streaming: str) -> None
 
 
 def test_midstream_restart_moves_to_the_next_model(bed: Bed, streaming: str) -> None:
-    """Attempts used up, the model is benched and the next one gives the whole answer; one restart is enough."""
+    """Attempts used up, the model is benched, the next one gives the whole answer; one restart is enough."""
     chain = bed.chain({"a": (["half", down()], down()), "b": "ok"}, midstream="restart", max_retries=2)
     chunks = chunks_of(streaming, chain)
     assert [c.kind for c in chunks] == ["text", "restart", "text", "done"]

@@ -9,8 +9,8 @@ from contextlib import aclosing
 import pytest
 
 from llm_failover_nb.engine import portal as portal_module
-from llm_failover_nb.engine.portal import Portal
 from llm_failover_nb.engine.errors import ProviderError
+from llm_failover_nb.engine.portal import Portal
 from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts
 from llm_failover_nb.providers.base import BaseProvider
 

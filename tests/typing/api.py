@@ -62,7 +62,9 @@ def build() -> fo.Chain:
 
 
 def ask(chain: fo.Chain) -> str:
-    response: fo.Response = chain.complete("hi", system="be brief", temperature=0.2, stop=["END"], max_tokens=9)
+    response: fo.Response = chain.complete(
+        "hi", system="be brief", temperature=0.2, stop=["END"], max_tokens=9
+    )
     records: tuple[fo.AttemptRecord, ...] = response.attempts
     tokens: int | None = response.usage.output_tokens
     for chunk in chain.stream([fo.Message("user", "hi")]):
