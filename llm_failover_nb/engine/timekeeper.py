@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Generator
+from typing import Generic, TypeVar, cast
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import AsyncProvider, Chunk, Request, Response
 
 __all__ = ["Timed", "timeout_error"]
+
+T = TypeVar("T")
 
 
 def timeout_error(what: str, seconds: float | None, setting: str) -> ProviderError:
@@ -30,13 +33,11 @@ class Timed:
 
     async def acomplete(self, request: Request, /) -> Response:
         limit = request.timeouts.attempt
+        end = None if limit is None else asyncio.get_running_loop().time() + limit
         try:
-            async with asyncio.timeout(limit) as watch:
-                return await self._provider.acomplete(request)
-        except TimeoutError:
-            if watch.expired():
-                raise timeout_error("no answer", limit, "attempt_timeout") from None
-            raise
+            return await _until(end, self._provider.acomplete(request))
+        except _Expired:
+            raise timeout_error("no answer", limit, "attempt_timeout") from None
 
     async def astream(self, request: Request, /) -> AsyncIterator[Chunk]:
         limits = request.timeouts
@@ -52,13 +53,10 @@ class Timed:
                 when = min(end, phase_end)
                 try:
                     # Never around the yield: it would cancel the consumer.
-                    async with asyncio.timeout_at(None if when == math.inf else when) as watch:
-                        chunk = await anext(chunks)
+                    chunk = await _until(None if when == math.inf else when, anext(chunks))
                 except StopAsyncIteration:
                     return
-                except TimeoutError:
-                    if not watch.expired():
-                        raise
+                except _Expired:
                     if end <= phase_end:
                         raise timeout_error("no whole answer", limits.attempt, "attempt_timeout") from None
                     raise timeout_error(what, limit, setting) from None
@@ -71,3 +69,51 @@ class Timed:
         finally:
             if (aclose := getattr(chunks, "aclose", None)) is not None:
                 await aclose()
+
+
+class _Expired(Exception):
+    """A moment passed; unlike TimeoutError, nobody else raises it."""
+
+
+async def _until(when: float | None, work: Awaitable[T]) -> T:
+    """``work``, unless it lasts beyond ``when`` on the loop's clock.
+
+    The timeout is set when the work first waits: most steps of most streams are there already, and a
+    timeout costs more than they do.
+
+    Raises:
+        _Expired: When it does; the work has been cancelled.
+    """
+    steps = work.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as done:
+        return cast("T", done.value)
+    try:
+        async with asyncio.timeout_at(when) as watch:
+            return await _Rest(steps, first)
+    except TimeoutError:
+        if watch.expired():
+            raise _Expired from None
+        raise
+
+
+class _Rest(Generic[T]):
+    """What remains of some work whose first step has been taken."""
+
+    def __init__(self, steps: Generator[object, object, T], first: object) -> None:
+        self._steps = steps
+        self._first = first
+
+    def __await__(self) -> Generator[object, object, T]:
+        step = self._first
+        while True:
+            try:
+                try:
+                    sent = yield step
+                except BaseException as error:  # noqa: BLE001  # a cancel, too, is for the work to answer
+                    step = self._steps.throw(error)
+                else:
+                    step = self._steps.send(sent)
+            except StopIteration as done:
+                return cast("T", done.value)

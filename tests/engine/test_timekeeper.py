@@ -57,10 +57,12 @@ class Fails:
     """Raises a TimeoutError of its own."""
 
     async def acomplete(self, request):
+        await asyncio.sleep(0)
         raise TimeoutError("its own")
 
     async def astream(self, request):
         yield Chunk("a")
+        await asyncio.sleep(0)
         raise TimeoutError("its own")
 
 
