@@ -1,4 +1,4 @@
-"""The command ``llm-failover-nb``: arguments, exit codes, wording, and the quickstart. No failover in here.
+"""The command ``llm-failover-nb``: arguments, wording, exit codes. What a command does is elsewhere.
 
 Exit codes: 0 it worked, 1 it did not (one line on standard error says why), 2 wrong usage, 130 interrupted.
 Everything heavy is imported by the command that needs it, so that ``--help`` is quick.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import llm_failover_nb
 from llm_failover_nb.engine.errors import FailoverError
@@ -20,14 +18,9 @@ from llm_failover_nb.engine.errors import FailoverError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-    from nbformat import NotebookNode
-
 __all__ = ["CommandError", "main"]
 
 PROGRAM = "llm-failover-nb"
-NOTEBOOK = "01_quickstart.ipynb"
 
 _OK, _FAILED, _INTERRUPTED = 0, 1, 130
 
@@ -190,167 +183,27 @@ def _ensure_model() -> None:
 
 
 def _headless() -> int:
-    source, is_checkout = _find_notebook()
-    _run(_read(source), folder=source.parent if is_checkout else Path.cwd(), echo=True)
+    from llm_failover_nb import quickstart
+
+    source = quickstart.find()
+    folder = source.file.parent if source.is_checkout else Path.cwd()
+    quickstart.run(quickstart.read(source.file), folder=folder, echo=True)
     return _OK
 
 
 def _interactive(options: Sequence[str]) -> int:
-    file = _own_copy()
-    notebook = _read(file)
+    from llm_failover_nb import quickstart
+
+    file = quickstart.own_copy(quickstart.find(), Path.cwd())
+    notebook = quickstart.read(file)
     _say(f"running {file}")
     try:
-        _run(notebook, folder=file.parent, echo=False)
-    except CommandError as error:
+        quickstart.run(notebook, folder=file.parent)
+    except quickstart.QuickstartError as error:
         # The person sees it where it happened, with the rest of the notebook around it.
         _say(str(error))
-    _write(file, notebook)
-    return _open(_lab_command(file, options, is_root=hasattr(os, "geteuid") and os.geteuid() == 0))
-
-
-def _find_notebook() -> tuple[Path, bool]:
-    """The quickstart, and whether it is a checkout's own rather than the copy in an installed package."""
-    package = Path(llm_failover_nb.__file__).parent
-    for file, is_checkout in (
-        (package.parent / "notebooks" / NOTEBOOK, True),
-        (package / "notebooks" / NOTEBOOK, False),
-    ):
-        if file.is_file():
-            return file, is_checkout
-    raise CommandError(f"{NOTEBOOK} is neither beside the package nor in it ({package}): install it again")
-
-
-def _own_copy() -> Path:
-    """A quickstart that may be written to: a checkout's, else a new copy in the working directory."""
-    source, is_checkout = _find_notebook()
-    if is_checkout:
-        return source
-    content = source.read_bytes()
-    for number in range(1, 1000):
-        file = Path.cwd() / (NOTEBOOK if number == 1 else f"{source.stem}-{number}{source.suffix}")
-        try:
-            with file.open("xb") as target:  # never over what is there: it may hold somebody's work
-                target.write(content)
-        except FileExistsError:
-            continue
-        return file
-    raise CommandError(f"{Path.cwd()} is full of copies of {NOTEBOOK}: change to another folder")
-
-
-def _read(file: Path) -> NotebookNode:
-    import nbformat
-
-    notebook: NotebookNode = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]  # nbformat is
-    return notebook
-
-
-def _write(file: Path, notebook: NotebookNode) -> None:
-    import nbformat
-
-    beside = file.with_name(f".{file.name}.tmp")
-    nbformat.write(notebook, beside)  # type: ignore[no-untyped-call]  # nbformat is
-    beside.replace(file)
-
-
-def _run(notebook: NotebookNode, *, folder: Path, echo: bool) -> None:
-    """Execute ``notebook`` in place, each cell echoed as text when it is done, where wanted.
-
-    Raises:
-        CommandError: When a cell fails, or its kernel does not start or dies.
-        KeyboardInterrupt: When it was interrupted; the kernel is stopped by then.
-    """
-    import asyncio
-    import tempfile
-
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
-    kernel = _kernel()
-    client = NotebookClient(
-        notebook,
-        km=kernel,
-        resources={"metadata": {"path": str(folder)}},
-        # Widget state would be saved with the notebook, and whatever was typed into it.
-        store_widget_state=False,
-        on_cell_executed=_echo if echo else None,
-    )
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        try:
-            asyncio.run(_execute(client, kernel, said))
-        except CellExecutionError as error:
-            at = client.code_cells_executed
-            raise CommandError(
-                f"code cell {at} of {NOTEBOOK} failed: {error.ename}: {error.evalue}"
-            ) from None
-        except RuntimeError as error:
-            if client.km is None:  # nbclient takes signals for itself, and its kernel away
-                raise KeyboardInterrupt from None
-            said.seek(0)
-            last = (said.read().strip().splitlines() or ["nothing"])[-1]
-            raise CommandError(
-                f"{NOTEBOOK} could not be run: {error}; its kernel said {last!r} last"
-            ) from None
-
-
-async def _execute(client: NotebookClient, kernel: AsyncKernelManager, said: IO[str]) -> None:
-    """Run the client's notebook, what the kernel itself logs kept in ``said``, and stop its kernel."""
-    try:
-        await client.async_execute(stderr=said)
-    finally:
-        if client.kc is not None:
-            client.kc.stop_channels()
-        if kernel.has_kernel:
-            await kernel.shutdown_kernel(now=True)
-
-
-def _kernel() -> AsyncKernelManager:
-    """A kernel of the running interpreter: the installed spec ``python3`` may be another environment's."""
-    from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    class OwnInterpreter(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:  # noqa: ARG002  # there is one answer
-            return KernelSpec(resource_dir="", **get_kernel_dict())
-
-    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=OwnInterpreter())
-
-
-def _echo(*, cell: NotebookNode, cell_index: int, execute_reply: object) -> None:
-    """A cell's first line and what it printed or showed, as text."""
-    del cell_index, execute_reply
-    print(f"In [{cell.execution_count}]: {cell.source.splitlines()[0]}")
-    for output in cell.outputs:
-        text = _text_of(output)
-        if text:
-            print(text.rstrip("\n"))
-    print(flush=True)
-
-
-def _text_of(output: NotebookNode) -> str:
-    match output.output_type:
-        case "stream":
-            return str(output.text)
-        case "error":
-            return f"{output.ename}: {output.evalue}"
-    return str(output.data.get("text/plain", ""))
-
-
-def _lab_command(file: Path, options: Sequence[str], *, is_root: bool) -> list[str]:
-    root = ["--allow-root"] if is_root else []
-    # Where no browser opens by itself, the address that JupyterLab prints leads to the notebook too.
-    address = f"--LabApp.default_url=/lab/tree/{file.name}"
-    return [sys.executable, "-m", "jupyterlab", str(file), address, *root, *options]
-
-
-def _open(command: list[str]) -> int:
-    """Become JupyterLab, so that the terminal and Ctrl-C are its own; where that is not possible, wait."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # In both: the running interpreter, and arguments that the person at the terminal gave.
-    if os.name == "posix":
-        os.execv(command[0], command)  # noqa: S606
-    return subprocess.call(command)  # noqa: S603
+    quickstart.write(file, notebook)
+    return quickstart.open_in_lab(file, options)
 
 
 if __name__ == "__main__":

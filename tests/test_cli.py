@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import llm_failover_nb
 from llm_failover_nb import cli
+from tests.notebooks import NOTEBOOK, outputs, write_notebook
 
 PACKAGE = Path(llm_failover_nb.__file__).parent
 NO_WEIGHTS = "/nowhere/weights.gguf"
@@ -60,50 +63,18 @@ def becomes_readable(fifo: Path) -> bool:
         os.close(descriptor)
 
 
-def write_notebook(file: Path, *cells: str) -> Path:
-    code = [
-        {"cell_type": "code", "id": f"c{number}", "metadata": {}, "source": source, "outputs": []}
-        | {"execution_count": None}
-        for number, source in enumerate(cells)
-    ]
-    prose = {"cell_type": "markdown", "id": "prose", "metadata": {}, "source": "# Title"}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [prose, *code]}))
-    return file
-
-
-def outputs(file: Path) -> list[list[str]]:
-    """The kinds of output that each code cell of the saved notebook has."""
-    cells = json.loads(file.read_text())["cells"]
-    return [
-        [item["output_type"] for item in cell["outputs"]] for cell in cells if cell["cell_type"] == "code"
-    ]
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout: the package, and room for notebooks beside it."""
-    root = tmp_path / "checkout"
-    root.mkdir()
-    (root / "llm_failover_nb").symlink_to(PACKAGE, target_is_directory=True)
-    return root
-
-
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """An installed package: the notebook is within it."""
-    root = tmp_path / "site"
-    shutil.copytree(PACKAGE, root / "llm_failover_nb", ignore=shutil.ignore_patterns("__pycache__"))
-    write_notebook(root / "llm_failover_nb" / "notebooks" / cli.NOTEBOOK, "print('shipped')")
-    return root
-
-
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """A working directory with nothing in it."""
     folder = tmp_path / "work"
     folder.mkdir()
     return folder
+
+
+def checkout(root: Path, *cells: str) -> Path:
+    """Make ``root`` a checkout: the package, and a notebook beside it; the notebook's file."""
+    (root / "llm_failover_nb").symlink_to(PACKAGE, target_is_directory=True)
+    return write_notebook(root / "notebooks" / NOTEBOOK, *cells)
 
 
 class TestUsage:
@@ -198,129 +169,169 @@ class TestLocal:
         assert result == (0, "", "llm-failover-nb: there is nothing to remove\n")
 
 
+@pytest.fixture
+def own_notebook(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Have a command in this process run a notebook of the test's own: no second is lost to imports."""
+    from llm_failover_nb import quickstart
+
+    def use(*cells: str, is_checkout: bool) -> Path:
+        file = write_notebook(tmp_path / "notebooks" / NOTEBOOK, *cells)
+        monkeypatch.setattr(quickstart, "find", lambda: quickstart.Source(file, is_checkout=is_checkout))
+        return file
+
+    monkeypatch.setenv("LLM_FAILOVER_NB_WEIGHTS", NO_WEIGHTS)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.chdir(work)
+    return use
+
+
+@dataclass(frozen=True)
+class Headless:
+    """What a headless run said, where it ran, and the notebook that it ran, with its content before."""
+
+    code: int
+    out: str
+    err: str
+    work: Path
+    shipped: Path
+    before: bytes
+
+
+@pytest.fixture(scope="module")
+def headless(tmp_path_factory: pytest.TempPathFactory) -> Headless:
+    """A run that goes well, of the notebook within an installed package: one kernel for all that it shows."""
+    site, work = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("work")
+    shutil.copytree(PACKAGE, site / "llm_failover_nb", ignore=shutil.ignore_patterns("__pycache__"))
+    shipped = write_notebook(
+        site / "llm_failover_nb" / "notebooks" / NOTEBOOK,
+        *("x = 20\nprint('hello')\nx + 1", "", "2 * x", "import os; print(os.getpid(), os.getcwd())"),
+    )
+    before = shipped.read_bytes()
+    code, out, err = run("quickstart", "--headless", cwd=work, path=site)
+    return Headless(code, out, err, work, shipped, before)
+
+
 @needs_lab
 class TestHeadless:
-    def test_each_cell_is_printed_with_its_outputs(self, checkout: Path, work: Path) -> None:
+    def test_each_cell_is_printed_with_its_outputs(self, headless: Headless) -> None:
         """First line of the source, then what the cell printed and showed, as text."""
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "x = 20\nprint('hello')\nx + 1", "", "2 * x")
-        code, out, _ = run("quickstart", "--headless", cwd=work, path=checkout)
-        assert (code, out) == (0, "In [1]: x = 20\nhello\n21\n\nIn [2]: 2 * x\n40\n\n")
+        expected = "In [1]: x = 20\nhello\n21\n\nIn [2]: 2 * x\n40\n\nIn [3]: import os; "
+        assert (headless.code, headless.out[: len(expected)]) == (0, expected)
 
-    def test_a_failing_cell_is_1_and_named(self, checkout: Path, work: Path) -> None:
+    def test_no_kernel_is_left(self, headless: Headless) -> None:
+        """When the command has ended, so has its kernel."""
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(headless.out.splitlines()[-2].split()[0]), 0)
+
+    def test_nothing_but_our_own_lines_is_said(self, headless: Headless) -> None:
+        """What the kernel logs for itself does not reach the person."""
+        assert [line for line in headless.err.splitlines() if not line.startswith("llm-failover-nb: ")] == []
+
+    def test_nothing_is_written(self, headless: Headless) -> None:
+        """The notebook stays as it was, and no other file appears beside it or where the person is."""
+        left = [*headless.shipped.parent.iterdir(), *headless.work.glob("*.ipynb")]
+        assert (headless.shipped.read_bytes(), left) == (headless.before, [headless.shipped])
+
+    def test_the_shipped_copy_runs_in_the_working_directory(self, headless: Headless) -> None:
+        """Installed from a wheel, the notebook in the package runs, in the person's folder."""
+        assert headless.out.splitlines()[-2].split()[1:] == [str(headless.work)]
+
+    def test_without_weights_it_goes_on_and_says_so(self, headless: Headless) -> None:
+        """A model that cannot be had costs the notebook nothing but the model."""
+        expected = "going on without it: sim/echo, which only repeats the prompt, will answer instead"
+        assert (headless.code, expected in headless.err) == (0, True)
+
+    def test_a_failing_cell_is_1_and_named(
+        self, own_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """The first failure ends the run; the line on standard error says which cell and why."""
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "1 + 1", "raise ValueError('no luck')", "3")
-        code, out, err = run("quickstart", "--headless", cwd=work, path=checkout)
+        own_notebook("1 + 1", "raise ValueError('no luck')", "3", is_checkout=True)
+        code = cli.main(["quickstart", "--headless"])
+        out, err = capsys.readouterr()
         assert (code, out.count("In [")) == (1, 2)
         expected = "llm-failover-nb: code cell 2 of 01_quickstart.ipynb failed: ValueError: no luck"
         assert err.splitlines()[-1] == expected
 
-    def test_a_kernel_that_dies_is_1(self, checkout: Path, work: Path) -> None:
-        """A dead kernel is told in a line, not in a traceback."""
-        write_notebook(
-            checkout / "notebooks" / cli.NOTEBOOK, "import os; os.write(2, b'oh no\\n'); os._exit(3)"
-        )
-        code, _, err = run("quickstart", "--headless", cwd=work, path=checkout)
-        expected = (
-            "llm-failover-nb: 01_quickstart.ipynb could not be run: Kernel died; its kernel said 'oh no' last"
-        )
-        assert (code, err.splitlines()[-1]) == (1, expected)
-
-    def test_an_interrupt_ends_it_without_a_traceback(self, checkout: Path, work: Path) -> None:
+    def test_an_interrupt_ends_it_without_a_traceback(self, tmp_path: Path, work: Path) -> None:
         """Ctrl-C stops the kernel and says one line."""
         fifo = work / "reached"
         os.mkfifo(fifo)
         cell = f"import time; open({str(fifo)!r}, 'w').write('x'); time.sleep(600)"
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, cell)
-        with started("quickstart", "--headless", cwd=work, path=checkout) as running:
+        checkout(tmp_path, cell)
+        with started("quickstart", "--headless", cwd=work, path=tmp_path) as running:
             assert becomes_readable(fifo)
             running.send_signal(signal.SIGINT)
             _, err = running.communicate(timeout=60)
         assert (running.returncode, err.splitlines()[-1]) == (130, "llm-failover-nb: interrupted")
         assert "Traceback" not in err
 
-    def test_no_kernel_is_left(self, checkout: Path, work: Path) -> None:
-        """When the command has ended, so has its kernel."""
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "import os; print(os.getpid())")
-        _, out, _ = run("quickstart", "--headless", cwd=work, path=checkout)
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(out.splitlines()[1]), 0)
-
-    def test_nothing_but_our_own_lines_is_said(self, checkout: Path, work: Path) -> None:
-        """What the kernel logs for itself does not reach the person."""
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "1 + 1")
-        _, _, err = run("quickstart", "--headless", cwd=work, path=checkout)
-        assert [line for line in err.splitlines() if not line.startswith("llm-failover-nb: ")] == []
-
-    def test_nothing_is_written(self, checkout: Path, work: Path) -> None:
-        """The notebook stays as it was, and no other file appears beside it."""
-        file = write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "1 + 1")
-        before = file.read_bytes()
-        run("quickstart", "--headless", cwd=work, path=checkout)
-        assert (file.read_bytes(), list(file.parent.iterdir())) == (before, [file])
-
-    def test_the_kernel_is_this_interpreter(self, checkout: Path, work: Path) -> None:
-        """A kernelspec python3 of somebody else's does not decide which Python runs the notebook."""
-        spec = work / "jupyter" / "kernels" / "python3"
-        spec.mkdir(parents=True)
-        argv = ["/nowhere/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        (spec / "kernel.json").write_text(
-            json.dumps({"argv": argv, "display_name": "x", "language": "python"})
-        )
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "import sys; print(sys.executable)")
-        _, out, _ = run(
-            *("quickstart", "--headless"), cwd=work, path=checkout, JUPYTER_PATH=str(work / "jupyter")
-        )
-        assert out.splitlines()[1:2] == [sys.executable]
-
-    def test_the_shipped_copy_runs_in_the_working_directory(self, installed: Path, work: Path) -> None:
-        """Installed from a wheel, the notebook in the package runs, in the person's folder."""
-        source = installed / "llm_failover_nb" / "notebooks" / cli.NOTEBOOK
-        write_notebook(source, "import os; print(os.getcwd())")
-        _, out, _ = run("quickstart", "--headless", cwd=work, path=installed)
-        assert (out.splitlines()[1:2], (work / cli.NOTEBOOK).exists()) == ([str(work)], False)
-
-    def test_without_weights_it_goes_on_and_says_so(self, checkout: Path, work: Path) -> None:
-        """A model that cannot be had costs the notebook nothing but the model."""
-        write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "1 + 1")
-        code, _, err = run("quickstart", "--headless", cwd=work, path=checkout)
-        expected = "going on without it: sim/echo, which only repeats the prompt, will answer instead"
-        assert (code, expected in err) == (0, True)
-
-    def test_no_notebook_anywhere_is_1(self, checkout: Path, work: Path) -> None:
+    def test_no_notebook_anywhere_is_1(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """A package without its notebook says what to do."""
-        code, _, err = run("quickstart", "--headless", cwd=work, path=checkout)
-        assert (code, err.splitlines()[-1].endswith(": install it again")) == (1, True)
+        from llm_failover_nb import quickstart
+
+        monkeypatch.setenv("LLM_FAILOVER_NB_WEIGHTS", NO_WEIGHTS)
+        monkeypatch.setattr(quickstart, "find", partial(quickstart.find, tmp_path))
+        code = cli.main(["quickstart", "--headless"])
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert (code, told.endswith(": install it again")) == (1, True)
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """What an interactive run said, and the notebook that it left."""
+
+    code: int
+    out: str
+    err: str
+    notebook: Path
+
+
+@pytest.fixture(scope="module")
+def interactive(tmp_path_factory: pytest.TempPathFactory) -> Interactive:
+    """A run of a checkout's notebook that fails near its end.
+
+    JupyterLab is asked for its version instead of being started: all that comes before it is real.
+    """
+    root, work = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("work")
+    notebook = checkout(root, "print('hello')", "1 + 1", "1 / 0", "1 + 1")
+    code, out, err = run("quickstart", "--", "--version", cwd=work, path=root)
+    return Interactive(code, out, err, notebook)
 
 
 @needs_lab
 class TestInteractive:
-    """JupyterLab is asked for its version instead of being started: all that comes before it is real."""
+    def test_jupyterlab_has_the_last_word(self, interactive: Interactive) -> None:
+        """The command becomes JupyterLab: its output and exit code are the command's."""
+        assert (interactive.code, interactive.out.count(".")) == (0, 2)
 
-    def test_a_checkouts_notebook_is_written_with_its_outputs(self, checkout: Path, work: Path) -> None:
-        """The notebook itself is run, saved whole, and handed to JupyterLab."""
-        file = write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "print('hello')", "1 + 1")
-        code, out, _ = run("quickstart", "--", "--version", cwd=work, path=checkout)
-        assert (code, out.count(".")) == (0, 2)
-        assert (outputs(file), list(file.parent.iterdir())) == ([["stream"], ["execute_result"]], [file])
+    def test_a_checkouts_notebook_is_written_with_its_outputs(self, interactive: Interactive) -> None:
+        """The notebook itself is run and saved whole; nothing is left beside it."""
+        file = interactive.notebook
+        saved = (outputs(file)[:2], list(file.parent.iterdir()))
+        assert saved == ([["stream"], ["execute_result"]], [file])
 
-    def test_a_failing_cell_is_saved_and_opened_too(self, checkout: Path, work: Path) -> None:
+    def test_a_failing_cell_is_saved_and_opened_too(self, interactive: Interactive) -> None:
         """The person sees the failure where it happened."""
-        file = write_notebook(checkout / "notebooks" / cli.NOTEBOOK, "1 / 0", "1 + 1")
-        code, _, err = run("quickstart", "--", "--version", cwd=work, path=checkout)
-        assert (code, outputs(file), "ZeroDivisionError" in err) == (0, [["error"], []], True)
+        result = (interactive.code, outputs(interactive.notebook)[2:], "ZeroDivisionError" in interactive.err)
+        assert result == (0, [["error"], []], True)
 
-    def test_the_shipped_copy_is_copied_to_the_working_directory(self, installed: Path, work: Path) -> None:
+    def test_a_shipped_notebook_is_copied_run_and_opened(
+        self, own_notebook: Callable[..., Path], work: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Installed from a wheel, the person gets a copy to work in; the package's own stays clean."""
-        run("quickstart", "--", "--version", cwd=work, path=installed)
-        shipped = installed / "llm_failover_nb" / "notebooks" / cli.NOTEBOOK
-        assert (outputs(work / cli.NOTEBOOK), outputs(shipped)) == ([["stream"]], [[]])
+        from llm_failover_nb import quickstart
 
-    def test_the_copy_overwrites_nothing(self, installed: Path, work: Path) -> None:
-        """A notebook of that name is somebody's work: the copy takes another name."""
-        (work / cli.NOTEBOOK).write_text("mine")
-        run("quickstart", "--", "--version", cwd=work, path=installed)
-        second = work / "01_quickstart-2.ipynb"
-        assert ((work / cli.NOTEBOOK).read_text(), outputs(second)) == ("mine", [["stream"]])
+        shipped = own_notebook("print('shipped')", is_checkout=False)
+        opened: list[tuple[Path, list[str]]] = []
+        # The one thing replaced: it would turn this process into JupyterLab.
+        monkeypatch.setattr(quickstart, "open_in_lab", lambda *given: opened.append(given) or 0)
+        code = cli.main(["quickstart", "--", "--port=1"])
+        copy = work / NOTEBOOK
+        assert (code, opened) == (0, [(copy, ["--port=1"])])
+        assert (outputs(copy), outputs(shipped)) == ([["stream"]], [[]])
 
 
 class TestWithoutTheExtra:
@@ -336,16 +347,3 @@ class TestWithoutTheExtra:
             "pip install 'llm-failover-nb[lab]'\n"
         )
         assert (code, capsys.readouterr().err) == (1, expected)
-
-
-class TestLabCommand:
-    def test_it_is_this_interpreters_jupyterlab(self) -> None:
-        """The JupyterLab beside the package opens the file, with the person's options."""
-        command = cli._lab_command(Path("/n.ipynb"), ["--port=1"], is_root=False)
-        expected = ["/n.ipynb", "--LabApp.default_url=/lab/tree/n.ipynb", "--port=1"]
-        assert command == [sys.executable, "-m", "jupyterlab", *expected]
-
-    def test_root_is_allowed(self) -> None:
-        """As root, JupyterLab would refuse to start without being told."""
-        command = cli._lab_command(Path("/n.ipynb"), [], is_root=True)
-        assert command[-1] == "--allow-root"

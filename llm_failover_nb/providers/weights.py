@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from llm_failover_nb.engine.errors import FailoverError
+from llm_failover_nb.providers.child_process import child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = [
     "INSTALL_COMMAND",
@@ -31,7 +32,6 @@ __all__ = [
     "WEIGHTS_VARIABLE",
     "Weights",
     "WeightsError",
-    "child_environment",
     "find",
     "install",
     "remove",
@@ -43,23 +43,6 @@ WEIGHTS_VARIABLE = "LLM_FAILOVER_NB_WEIGHTS"
 
 _BLOCK = 1 << 20
 
-# What a child may see: how to find programs, folders, its language; on Windows, the system itself.
-_INHERITED = (
-    *(
-        "PATH",
-        "HOME",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "TMP",
-        "TEMP",
-        "LD_LIBRARY_PATH",
-        "DYLD_LIBRARY_PATH",
-    ),
-    *("PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "VIRTUAL_ENV"),
-    *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"),
-)
 # What pip reads: the user's index, proxy, certificates and folders.
 _PIPS = (
     *(
@@ -169,18 +152,6 @@ def remove(weights: Weights = SMOLLM2) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def child_environment(names: Iterable[str] = (), *, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
-    """The part of the environment that a child process may see: no keys, whatever they are called.
-
-    Args:
-        names: Variables to pass on besides those that every program needs.
-        prefixes: Beginnings of further names.
-    """
-    allowed = {*_INHERITED, *names}
-    starts = ("LC_", *prefixes)
-    return {name: value for name, value in os.environ.items() if name in allowed or name.startswith(starts)}
 
 
 def _named() -> Path:

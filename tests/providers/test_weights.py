@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import subprocess
 import sys
 import zipfile
 from dataclasses import replace
@@ -250,23 +249,3 @@ class TestRemove:
         """An installed package is not ours to delete from."""
         file = installed_package(tmp_path)
         assert (weights.remove(), file.exists()) == (False, True)
-
-
-class TestChildEnvironment:
-    def test_a_key_is_not_passed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A child process sees no key, however it is called."""
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
-        monkeypatch.setenv("SOME_CREDENTIAL", "canary-too")
-        code = "import os; print('canary' in str(dict(os.environ)))"
-        environment = weights.child_environment(prefixes=("OMP_",))
-        child = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        )
-        assert child.stdout == "False\n"
-
-    def test_what_it_needs_is_passed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Names that are common, asked for, or begin as asked for come along."""
-        for name in ("PATH", "LC_ALL", "OMP_NUM_THREADS", "MINE"):
-            monkeypatch.setenv(name, "x")
-        environment = weights.child_environment(["MINE"], prefixes=("OMP_",))
-        assert {"PATH", "LC_ALL", "OMP_NUM_THREADS", "MINE"} <= environment.keys()
