@@ -20,15 +20,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from llm_failover_nb.engine.bench import (
-        BenchedModel,
-        BenchRegistry,
+    from llm_failover_nb.engine.bench import BenchedModel, BenchRegistry
+    from llm_failover_nb.engine.chain import (
+        Chain,
+        Registry,
         bench_model,
+        failover_model,
         is_benched,
         list_benched,
+        parse_chain,
         unbench_model,
     )
-    from llm_failover_nb.engine.chain import Chain, Registry, failover_model, parse_chain
     from llm_failover_nb.engine.classify import Verdict, classify
     from llm_failover_nb.engine.errors import (
         AllModelsFailed,
@@ -97,8 +99,9 @@ __all__ = [
 _HOME = {
     name: f"{__name__}.{module}"
     for module, names in {
-        "engine.bench": "BenchRegistry BenchedModel bench_model is_benched list_benched unbench_model",
-        "engine.chain": "Chain Registry failover_model parse_chain",
+        "engine.bench": "BenchRegistry BenchedModel",
+        "engine.chain": "Chain Registry bench_model failover_model is_benched list_benched parse_chain "
+        "unbench_model",
         "engine.classify": "Verdict classify",
         "engine.errors": "AllModelsFailed ChainSpecError DeadlineExceeded ErrorKind FailoverError "
         "ProviderError StreamInterrupted",

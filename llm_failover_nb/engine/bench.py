@@ -14,22 +14,19 @@ from __future__ import annotations
 
 import builtins
 import math
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from numbers import Real
 
 from llm_failover_nb.engine.clock import Clock, SystemClock
 from llm_failover_nb.engine.events import AttemptRecord, EventLog, process_log
+from llm_failover_nb.engine.locks import new_lock
 
 __all__ = [
     "BenchRegistry",
     "BenchedModel",
-    "bench_model",
-    "is_benched",
-    "list_benched",
     "process_benches",
-    "unbench_model",
 ]
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -82,7 +79,7 @@ class BenchRegistry:
     def __init__(self, clock: Clock | None = None, log: EventLog | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self._log = log
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._states: dict[str, _State] = {}
         # Attempts, benches and lifts are ordered by this, not by time: clocks tie and step back.
         self._sequence = count(1)
@@ -100,8 +97,11 @@ class BenchRegistry:
             for_: Seconds or a timedelta from now. Without either, the bench holds until lifted.
 
         Raises:
-            ValueError: When both are given, ``until`` is naive, or ``for_`` is no number.
+            ValueError: When both are given, ``until`` is naive, or ``for_`` is NaN.
+            TypeError: When the spec is no str, or an end is of the wrong type.
         """
+        if not isinstance(spec, str) or not spec:
+            raise TypeError(f"{spec!r} names no model: give its spec, provider/model, as a str")
         now = self.clock.now()
         end = _end(now, until, for_)
         with self._lock:
@@ -282,12 +282,16 @@ def _end(now: datetime, until: datetime | None, for_: float | timedelta | None) 
     if until is not None and for_ is not None:
         raise ValueError(f"until={until} and for_={for_!r} both say when the bench ends: give one of them")
     if for_ is not None:
-        seconds = for_.total_seconds() if isinstance(for_, timedelta) else for_
+        if not isinstance(for_, (timedelta, Real)):
+            raise TypeError(f"for_={for_!r} is no duration: give seconds or a timedelta")
+        seconds = for_.total_seconds() if isinstance(for_, timedelta) else float(for_)
         if math.isnan(seconds):
             raise ValueError(f"for_={for_!r} is no number of seconds: leave it out to bench until lifted")
         return _after(now, seconds)
     if until is None:
         return FOREVER
+    if not isinstance(until, datetime):
+        raise TypeError(f"until={until!r} is no moment: give an aware datetime, or for_= for a duration")
     if until.utcoffset() is None:
         raise ValueError(
             f"until={until!r} is naive, and could mean any time zone: "
@@ -308,23 +312,3 @@ def _after(now: datetime, seconds: float) -> datetime:
 
 process_benches = BenchRegistry(log=process_log)
 """The process's own registry, which every chain uses unless it is given another."""
-
-
-def bench_model(spec: str, *, until: datetime | None = None, for_: float | timedelta | None = None) -> None:
-    """Bench a model for every chain of the process; see :meth:`BenchRegistry.bench`."""
-    process_benches.bench(spec, until=until, for_=for_)
-
-
-def unbench_model(spec: str) -> bool:
-    """Lift a model's bench; whether there was a live one. See :meth:`BenchRegistry.unbench`."""
-    return process_benches.unbench(spec)
-
-
-def is_benched(spec: str) -> bool:
-    """Whether the process has the model benched now."""
-    return process_benches.is_benched(spec)
-
-
-def list_benched() -> list[BenchedModel]:
-    """The live benches of the process, by name."""
-    return process_benches.list()

@@ -9,10 +9,11 @@ import difflib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Literal, Self, TypedDict, Unpack, cast
+from typing import Literal, Self, TypedDict, TypeVar, Unpack, cast
 
-from llm_failover_nb.engine.bench import BenchRegistry, process_benches
+from llm_failover_nb.engine.bench import BenchedModel, BenchRegistry, process_benches
 from llm_failover_nb.engine.classify import Verdict, classify
 from llm_failover_nb.engine.clock import Clock
 from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind
@@ -23,13 +24,27 @@ from llm_failover_nb.engine.events import (
     get_failover_observer,
     process_log,
 )
-from llm_failover_nb.engine.failover import Call, Classify, Entry, Setup, Wait
+from llm_failover_nb.engine.failover import Call, Classify, Entry, Setup
 from llm_failover_nb.engine.model import Model, RequestFields, build_request
 from llm_failover_nb.engine.policy import Backoff, Policy, get_failover_defaults
 from llm_failover_nb.engine.registry import SpecRegistry
+from llm_failover_nb.engine.steps import Wait
 from llm_failover_nb.engine.types import Chunk, Prompt, Response
 
-__all__ = ["Chain", "ChainOptions", "Registry", "failover_model", "parse_chain", "process_registry"]
+__all__ = [
+    "Chain",
+    "ChainOptions",
+    "Registry",
+    "bench_model",
+    "failover_model",
+    "is_benched",
+    "list_benched",
+    "parse_chain",
+    "process_registry",
+    "unbench_model",
+]
+
+T = TypeVar("T")
 
 
 class PolicyFields(TypedDict, total=False):
@@ -54,18 +69,18 @@ class PolicyFields(TypedDict, total=False):
 class ChainOptions(PolicyFields, total=False):
     """What every way to build a chain takes beside its models.
 
-    ``policy`` is a whole :class:`Policy` (else the package's defaults), over which single fields win;
-    ``observer=None`` switches the package's default observer off; ``classify`` maps an error to an
-    :class:`ErrorKind` or a :class:`Verdict`.
+    ``policy`` is a whole :class:`Policy` (else the package's defaults), over which single fields win.
+    ``classify`` maps an error to an :class:`ErrorKind` or a :class:`Verdict`. What is ``None`` is the
+    package's own, but ``observer=None`` switches the package's default observer off.
     """
 
-    policy: Policy
-    registry: SpecRegistry
-    benches: BenchRegistry
-    clock: Clock
+    policy: Policy | None
+    registry: SpecRegistry | None
+    benches: BenchRegistry | None
+    clock: Clock | None
     observer: Observer | Sequence[Observer] | None
-    log: EventLog
-    classify: Callable[[BaseException], ErrorKind | Verdict]
+    log: EventLog | None
+    classify: Callable[[BaseException], ErrorKind | Verdict] | None
 
 
 class Chain:
@@ -89,13 +104,13 @@ class Chain:
     def __init__(
         self, models: str | Iterable[Model | Chain | str | None], **options: Unpack[ChainOptions]
     ) -> None:
-        registry = options.pop("registry", process_registry)
-        benches = options.pop("benches", process_benches)
-        clock = options.pop("clock", benches.clock)
         observer = options.pop("observer", get_failover_observer())
-        log = options.pop("log", process_log)
+        registry = _or_default(options.pop("registry", None), process_registry)
+        benches = _or_default(options.pop("benches", None), process_benches)
+        clock = _or_default(options.pop("clock", None), benches.clock)
+        log = _or_default(options.pop("log", None), process_log)
         judge = options.pop("classify", None)
-        policy = options.pop("policy", get_failover_defaults())
+        policy = _or_default(options.pop("policy", None), get_failover_defaults())
         self.policy = _changed(policy, cast("PolicyFields", options))
         self.models = tuple(_flat(models, registry))
         if not self.models:
@@ -249,6 +264,41 @@ process_registry = Registry()
 """The process's own registry."""
 
 
+def bench_model(spec: str, *, until: datetime | None = None, for_: float | timedelta | None = None) -> None:
+    """Bench a model for every chain of the process; see :meth:`BenchRegistry.bench`. Aliases resolve.
+
+    Raises:
+        ChainSpecError: When the spec names no model.
+        ValueError, TypeError: When the end cannot be read.
+    """
+    for one in _benchable(spec):
+        process_benches.bench(one, until=until, for_=for_)
+
+
+def unbench_model(spec: str) -> bool:
+    """Lift a model's bench; whether there was a live one. See :meth:`BenchRegistry.unbench`."""
+    lifted = [process_benches.unbench(one) for one in _benchable(spec)]
+    return any(lifted)
+
+
+def is_benched(spec: str) -> bool:
+    """Whether the process has the model benched now."""
+    return all(process_benches.is_benched(one) for one in _benchable(spec))
+
+
+def list_benched() -> list[BenchedModel]:
+    """The live benches of the process, by name."""
+    return process_benches.list()
+
+
+def _benchable(spec: str) -> list[str]:
+    if not isinstance(spec, str):
+        raise TypeError(f"{spec!r} names no model: give its spec, provider/model, as a str")
+    if specs := process_registry.expand(spec):
+        return specs
+    raise ChainSpecError(f"{spec!r} names no model: write provider/model, such as openai/gpt-x")
+
+
 def parse_chain(specs: str | Iterable[Model | Chain | str | None], **options: Unpack[ChainOptions]) -> Chain:
     """A chain from comma-separated specs, or from a list of them; see :class:`Chain`."""
     return Chain(specs, **options)
@@ -280,6 +330,10 @@ def _entry(position: int, model: Model) -> Entry:
     return Entry(position, model.spec, model.name, model.calls, missing)
 
 
+def _or_default(given: T | None, default: T) -> T:
+    return default if given is None else given
+
+
 def _changed(policy: Policy, given: PolicyFields) -> Policy:
     known = ChainOptions.__annotations__
     if unknown := [name for name in given if name not in known]:
@@ -295,6 +349,8 @@ def _classifier(judge: Callable[[BaseException], ErrorKind | Verdict] | None, cl
 
     if judge is None:
         return ours
+    if not callable(judge):
+        raise TypeError(f"classify={judge!r} is not callable: it takes an error and returns an ErrorKind")
     theirs = judge
 
     def verdict(error: BaseException) -> Verdict:

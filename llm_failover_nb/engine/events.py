@@ -6,10 +6,12 @@ to observers when a failure makes a call leave a model. The :class:`EventLog` ke
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import queue
 import threading
+import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,8 @@ from llm_failover_nb.engine.errors import ErrorKind
 
 if TYPE_CHECKING:
     from llm_failover_nb.engine.types import Request
+
+from llm_failover_nb.engine.locks import new_lock
 
 __all__ = [
     "AttemptRecord",
@@ -168,7 +172,7 @@ class QueuedObserver:
         (self._observer,) = checked_observers(observer)
         self._size = size
         self._events: queue.Queue[FailoverEvent | None] = queue.Queue(size)
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._thread: threading.Thread | None = None
         self.dropped = 0
         """Events that found the queue full."""
@@ -176,10 +180,16 @@ class QueuedObserver:
     def __call__(self, event: FailoverEvent) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                ended = threading.Event()
+                # It does not hold this object, so that an observer nobody has any more ends its thread.
                 self._thread = threading.Thread(
-                    target=self._run, args=(self._events,), name="llm-failover-observer", daemon=True
+                    target=_tell_all,
+                    args=(self._observer, self._events, ended),
+                    name="llm-failover-observer",
+                    daemon=True,
                 )
                 self._thread.start()
+                weakref.finalize(self, _end, self._events, ended)
             try:
                 self._events.put_nowait(event)
             except queue.Full:
@@ -195,9 +205,16 @@ class QueuedObserver:
             events.put(None)
             thread.join()
 
-    def _run(self, events: queue.Queue[FailoverEvent | None]) -> None:
-        while (event := events.get()) is not None:
-            tell((self._observer,), event)
+
+def _tell_all(observer: Observer, events: queue.Queue[FailoverEvent | None], ended: threading.Event) -> None:
+    while not (ended.is_set() and events.empty()) and (event := events.get()) is not None:
+        tell((observer,), event)
+
+
+def _end(events: queue.Queue[FailoverEvent | None], ended: threading.Event) -> None:
+    ended.set()
+    with contextlib.suppress(queue.Full):  # then the thread is busy, and sees that it has ended
+        events.put_nowait(None)
 
 
 def queued(observer: Observer, *, size: int = 10_000) -> QueuedObserver:
@@ -210,7 +227,7 @@ def queued(observer: Observer, *, size: int = 10_000) -> QueuedObserver:
     return QueuedObserver(observer, size=size)
 
 
-_observer_lock = threading.Lock()
+_observer_lock = new_lock()
 _observer: Observer | Sequence[Observer] | None = None
 
 
@@ -349,7 +366,7 @@ class EventLog:
         if max_rows < 1:
             raise ValueError(f"max_rows={max_rows!r} is out of range: an event log keeps at least 1 row")
         self.max_rows = max_rows
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._staged: list[AttemptRecord] = []
         self._blocks: deque[Block] = deque()
         self._packed = 0

@@ -1,20 +1,18 @@
 """The policy loop, once, for all four call paths: it hands out the next attempt, or a wait, or raises.
 
-It does no I/O and never waits. A driver iterates a :class:`Call`, enters each step, does what the step says,
-and leaves it; leaving is the verdict (answered, failed, cancelled). Which bench follows is `bench.py`'s to
-say, what a failure means is `classify.py`'s; the order of things is this file's.
+It does no I/O and never waits. A driver iterates a :class:`Call` and takes each step, of `steps.py`. Which
+bench follows a failure is `bench.py`'s to say, what it means is `classify.py`'s; the order is this file's.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import copy
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from llm_failover_nb.engine.bench import seconds_until
@@ -36,6 +34,7 @@ from llm_failover_nb.engine.events import (
     tell,
 )
 from llm_failover_nb.engine.secret import redact
+from llm_failover_nb.engine.steps import Attempt, Step, Wait
 from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from llm_failover_nb.engine.policy import Policy
     from llm_failover_nb.engine.portal import Calls
 
-__all__ = ["Attempt", "Call", "Entry", "Setup", "Step", "Wait"]
+__all__ = ["Call", "Entry", "Setup"]
 
 Classify = Callable[[BaseException], Verdict]
 
@@ -82,105 +81,6 @@ class Setup:
     classify: Classify
 
 
-class Wait:
-    """A step: wait ``seconds``."""
-
-    __slots__ = ("_call", "seconds")
-
-    def __init__(self, call: Call, seconds: float) -> None:
-        self._call = call
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self._call.release()
-
-
-class Attempt:
-    """A step: ask ``calls`` for ``request``, and set ``response`` or pass each chunk through ``accept``."""
-
-    __slots__ = (
-        "_call", "began", "calls", "committed", "error", "first_token", "held", "number", "parts",
-        "request", "response", "start",
-    )  # fmt: skip
-
-    def __init__(self, call: Call, calls: Calls, request: Request, number: int, began: int) -> None:
-        self._call = call
-        self.calls = calls
-        self.request = request
-        self.number = number
-        self.began = began
-        self.response: Response | None = None
-        self.error: Exception | None = None
-        self.committed = False
-        self.first_token: float | None = None
-        self.parts: list[str] = []
-        self.held = ""
-        self.start = call.setup.clock.monotonic()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        if error is None:
-            self._call.answered(self)
-            return False
-        if not isinstance(error, Exception) or isinstance(error, concurrent.futures.CancelledError):
-            self._call.cancelled(self)
-            return False
-        self.error = error
-        return True
-
-    def accept(self, chunk: Chunk) -> Sequence[Chunk]:
-        """What to hand on for a chunk of the provider's: nothing before the first content.
-
-        Raises:
-            TimeoutError: When the call's deadline has passed; leaving the step makes that the outcome.
-        """
-        if self._call.has_deadline and self._call.late():
-            raise TimeoutError("the deadline passed while the stream ran")
-        if self.committed and chunk.kind == "text":
-            self.parts.append(chunk.text)
-            return (chunk,)
-        if chunk.kind == "done":
-            self.response = chunk.response
-            return ()
-        if chunk.kind == "text":
-            self.held += chunk.text
-            if not self.held.strip():
-                return ()  # blanks commit nothing; they go with the first content
-            chunk = Chunk(self.held)
-            self.parts.append(chunk.text)
-        elif not (chunk.text or chunk.tool):
-            return ()
-        return (chunk,) if self.committed else self._commit(chunk)
-
-    def finish(self) -> Sequence[Chunk]:
-        """What is left to hand on when the provider's stream has ended."""
-        if self.committed:
-            return ()
-        if self.held:
-            self.parts.append(self.held)
-            return self._commit(Chunk(self.held))
-        return self._call.restart()
-
-    def _commit(self, chunk: Chunk) -> Sequence[Chunk]:
-        self.committed = True
-        self.first_token = self._call.setup.clock.monotonic()
-        self._call.saw_content()
-        return (*self._call.restart(), chunk)
-
-
-Step = Attempt | Wait
-
-
 class Call:
     """One call through a chain: iterate its steps, then read ``response``.
 
@@ -199,8 +99,8 @@ class Call:
         self._method = method
         self._id = next(_call_ids)
         self._cell = current_cell.get()
-        self._streams = method in {"stream", "astream"}
-        self._attempts = setup.policy.attempts(stream=self._streams)
+        self.streams = method in {"stream", "astream"}
+        self._attempts = setup.policy.attempts(stream=self.streams)
         self._lapse = min(setup.policy.cooldown, _PROBE_LAPSE)
         self._records: list[AttemptRecord] = []
         self._errors: dict[int, Exception] = {}
@@ -267,10 +167,11 @@ class Call:
             yield attempt
             if attempt.error is None:
                 return
-            verdict = self._judge(attempt, attempt.error)
+            error = attempt.error = _kept(attempt.error, entry.spec)
+            verdict = self._judge(attempt, error)
             wait = self._wait_before_retry(number, verdict)
             if wait is None:
-                self._leave(attempt, attempt.error, verdict)
+                self._leave(attempt, error, verdict)
                 return
             self._record_attempt(attempt, "retry", verdict)
             yield Wait(self, wait)
@@ -313,9 +214,6 @@ class Call:
             raise self._deadline_exceeded("".join(attempt.parts)) from error
         verdict = self.setup.classify(error)
         if isinstance(error, ProviderError):
-            # Kept in events and groups, where frames would keep requests, and the keys in them, alive.
-            error.with_traceback(None)
-            error.__cause__ = error.__context__ = None
             error.model = self._entry.spec
             error.kind, error.reason = verdict.kind, verdict.reason
         if attempt.committed and self.setup.policy.midstream == "raise":
@@ -519,6 +417,17 @@ class Call:
         )  # fmt: skip
         self._records.append(record)
         self.setup.log.append(record)
+
+
+def _kept(error: Exception, spec: str) -> Exception:
+    """An error as events and groups keep it: without frames, which hold requests and the keys in them."""
+    if error.__traceback__ is not None and logger.isEnabledFor(logging.DEBUG):
+        logger.debug("an attempt on %s failed", spec, exc_info=error)
+    if isinstance(error, ProviderError) and error.model not in ("", spec):
+        # It is labelled already: one instance may be the failure of several entries.
+        error = copy.copy(error)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _status(error: Exception | None) -> int | None:

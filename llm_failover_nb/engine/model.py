@@ -64,8 +64,7 @@ def split_spec(spec: str) -> tuple[str, str]:
     """
     provider, _, name = spec.partition("/")
     if not provider or not name:
-        example = f"{provider or 'openai'}/model-name"
-        raise ChainSpecError(f"{spec!r} is no spec: write provider/model, such as {example}")
+        raise ChainSpecError(f"{spec!r} is no spec: write provider/model, such as openai/gpt-x")
     return provider, name
 
 

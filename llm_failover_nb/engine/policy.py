@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
-from numbers import Real  # numpy's numbers count
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real  # numpy's numbers count
 from typing import Any, Literal
 
+from llm_failover_nb.engine.locks import new_lock
 from llm_failover_nb.engine.types import Timeouts
 
 __all__ = ["Backoff", "Policy", "full_jitter", "get_failover_defaults", "set_failover_defaults"]
@@ -120,23 +120,20 @@ class Policy:
         return float(seconds)
 
 
-POLICY_FIELDS = frozenset(f.name for f in fields(Policy) if f.init)
-
-
 def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        if isinstance(value, Real) and math.isnan(value):
             raise ValueError(f"{name}={value!r} is not a number: give a whole number, at least 1")
         raise TypeError(f"{name}={value!r} is not a whole number")
-    if value < 1:
+    if int(value) < 1:
         what = "attempts" if name.endswith("max_retries") else "failures"
         raise ValueError(f"{name}={value!r} is out of range: it counts {what} and is at least 1")
 
 
 def _check_seconds(name: str, value: object, *, positive: bool = False) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} is not a number of seconds")
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+    if not math.isfinite(value) or float(value) < 0 or (positive and value == 0):
         remedy = "seconds above 0, or None for no limit" if positive else "finite seconds, at least 0"
         raise ValueError(f"{name}={value!r} is out of range: give {remedy}")
 
@@ -146,7 +143,7 @@ def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is unknown: give {' or '.join(map(repr, words))}")
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 _defaults = Policy()
 
 

@@ -12,12 +12,14 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, NamedTuple, TypeVar, cast
 
+from llm_failover_nb.engine.locks import new_lock
 from llm_failover_nb.engine.timekeeper import Timed
 from llm_failover_nb.engine.types import AsyncProvider, Chunk, Provider, Request, Response, SyncProvider
 
-__all__ = ["AsyncFromSync", "Calls", "Portal", "SyncFromAsync", "calls_of", "portal"]
+__all__ = ["AsyncFromSync", "Calls", "Portal", "SyncFromAsync", "calls_of", "in_thread", "portal"]
 
 T = TypeVar("T")
 
@@ -26,7 +28,7 @@ class Portal:
     """An event loop in a daemon thread, started on first use and again after a fork, stopped at exit."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped: asyncio.Event | None = None
@@ -180,15 +182,15 @@ class AsyncFromSync:
         self._provider = provider
 
     async def acomplete(self, request: Request, /) -> Response:
-        return await asyncio.to_thread(self._provider.complete, request)
+        return await in_thread(self._provider.complete, request)
 
     async def astream(self, request: Request, /) -> AsyncIterator[Chunk]:
         chunks = self._opened(request)
-        step = _step(chunks)
+        step = in_thread(next, chunks, None)
         try:
             while (chunk := await asyncio.shield(step)) is not None:
                 yield chunk
-                step = _step(chunks)
+                step = in_thread(next, chunks, None)
         finally:
             _close_after(step, chunks)
 
@@ -197,8 +199,32 @@ class AsyncFromSync:
         yield from self._provider.stream(request)
 
 
-def _step(chunks: Generator[Chunk, None, None]) -> asyncio.Future[Chunk | None]:
-    return asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
+def in_thread(work: Callable[..., T], *args: object) -> asyncio.Future[T]:
+    """``work(*args)`` on a daemon thread of its own, within the present context.
+
+    The loop's own pool would not do: it is small, so that silent providers would hold up others', and it
+    is waited for at exit.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], value: object) -> None:
+        if not future.done():  # it may have been cancelled meanwhile
+            setter(value)
+
+    def run() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], object] = (future.set_result, work(*args))
+        except StopIteration:
+            # No future can hold one; in a synchronous call it would end somebody's loop in silence.
+            outcome = (future.set_exception, RuntimeError(f"{work!r} raised StopIteration"))
+        except BaseException as error:  # noqa: BLE001  # raised where the future is awaited
+            outcome = (future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and with it whoever waited
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=copy_context().run, args=(run,), name="llm-failover-step", daemon=True).start()
+    return future
 
 
 def _close_after(step: asyncio.Future[Chunk | None], chunks: Generator[Chunk, None, None]) -> None:

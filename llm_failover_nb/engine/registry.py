@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import threading
 from collections.abc import Callable, Iterable
 from typing import cast
 
 from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.engine.errors import ChainSpecError
+from llm_failover_nb.engine.locks import new_rlock
 from llm_failover_nb.engine.model import Model, split_spec
 from llm_failover_nb.engine.portal import calls_of
 from llm_failover_nb.engine.types import Provider
@@ -24,7 +24,7 @@ class SpecRegistry:
     """Reads specs. Built-in providers are made when first named; entry points are for other names."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = new_rlock()
         self._providers: dict[str, Provider] = {}
         self._aliases: dict[str, str] = {}
 
@@ -49,6 +49,11 @@ class SpecRegistry:
         _check_name(name, "an alias")
         with self._lock:
             self._aliases[name] = target
+
+    def unalias(self, name: str) -> None:
+        """Forget an alias, if it is one."""
+        with self._lock:
+            self._aliases.pop(name, None)
 
     def names(self) -> list[str]:
         """The providers known without scanning entry points, sorted."""
@@ -106,6 +111,8 @@ class SpecRegistry:
     def _spec(self, part: str) -> str:
         if "/" not in part and (near := difflib.get_close_matches(part, self._aliases, n=1)):
             raise ChainSpecError(f"{part!r} is neither a spec nor an alias: did you mean {near[0]!r}?")
+        if "/" not in part and part in self.names():
+            raise ChainSpecError(f"{part!r} is no spec: write provider/model, such as {part}/model-name")
         split_spec(part)
         return part
 

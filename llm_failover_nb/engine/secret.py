@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
+
+from llm_failover_nb.engine.locks import new_lock
 
 __all__ = ["MASK", "Secret", "redact"]
 
@@ -15,7 +16,10 @@ MASK = "********"
 # Shorter values would mask ordinary words; no provider's key is that short.
 _SHORTEST_MASKED = 6
 
-_lock = threading.Lock()
+# What local servers that want no key are given for one, by their documentation: words of ordinary texts.
+_PLACEHOLDERS = {"lm-studio", "not-needed", "ollama", "sk-no-key-required", "token-abc123"}
+
+_lock = new_lock()
 _forms: tuple[str, ...] = ()  # longest first, so that no form hides a longer one
 
 
@@ -40,7 +44,7 @@ class Secret:
             raise ValueError("a secret is empty; set the variable it comes from, or leave it out")
         self._value = value
         # Without blanks around it: variables often end in a newline, which whoever sends the key strips.
-        if len(bare := value.strip()) >= _SHORTEST_MASKED:
+        if len(bare := value.strip()) >= _SHORTEST_MASKED and bare not in _PLACEHOLDERS:
             _mask_from_now_on(bare)
 
     def reveal(self) -> str:

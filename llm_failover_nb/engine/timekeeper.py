@@ -63,7 +63,7 @@ class Timed:
                 yield chunk
                 if setting == "idle_timeout":
                     phase_start = clock()
-                elif chunk.text or chunk.tool:
+                elif chunk.text.strip() or chunk.tool:
                     what, setting, limit = "nothing more", "idle_timeout", limits.idle
                     phase_start = clock()
         finally:

@@ -97,6 +97,11 @@ class Bed:
             for b in self.benches.list()
         }
 
+    def half_open(self, spec: str) -> None:
+        """Let a model's bench by a failure have run out, so that the next call is its probe."""
+        self.benches.failed(spec, -9, self.benches.admit(spec, -9, lapse=60), threshold=1, for_=60)
+        self.clock.advance(61)
+
     def outcomes(self) -> list[tuple[str, str]]:
         """Model and outcome of every row of the log."""
         return [(row.model, row.outcome) for row in self.log]

@@ -8,6 +8,7 @@ import pytest
 
 import llm_failover_nb as fo
 from llm_failover_nb.engine.bench import FOREVER
+from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.testing import FakeClock
 
 M = "a/m"
@@ -112,6 +113,18 @@ def test_bad_ends_are_named(desk: Desk) -> None:
     assert desk.benches.list() == []
 
 
+def test_what_is_no_spec_and_no_end_is_refused(desk: Desk) -> None:
+    """Before anything is benched, with the value and what it should be."""
+    for spec in (None, "", 7):
+        with pytest.raises(TypeError, match="names no model"):
+            desk.benches.bench(spec)
+    with pytest.raises(TypeError, match="for_='10m' is no duration"):
+        desk.benches.bench(M, for_="10m")
+    with pytest.raises(TypeError, match="until='tomorrow' is no moment"):
+        desk.benches.bench(M, until="tomorrow")
+    assert desk.benches.list() == []
+
+
 def test_manual_bench_replaces_what_stood(desk: Desk) -> None:
     """Longer or shorter, manual or not; the count stays."""
     desk.fail(for_=300)
@@ -174,6 +187,13 @@ def test_failure_from_before_an_unbench_counts_but_does_not_bench(desk: Desk) ->
 
 
 # Failures and successes
+
+
+def test_failure_benches(desk: Desk) -> None:
+    """What is listed says that no operator did it."""
+    until = desk.fail(for_=300)
+    assert desk.benches.list() == [fo.BenchedModel(M, until, 1, False)]
+    assert until == desk.clock.now() + timedelta(seconds=300)
 
 
 def test_counts_below_the_threshold_stay(desk: Desk) -> None:
@@ -260,6 +280,15 @@ def test_benched_model_admits_nobody_but_by_force(desk: Desk) -> None:
     assert (desk.begin(1), desk.benches.blocked(M, 1), bool(desk.begin(1, force=True))) == (0, True, True)
 
 
+def test_no_probe_at_a_benchs_last_instant(desk: Desk) -> None:
+    """It still holds then, and a failure counts on."""
+    desk.fail(for_=300)
+    desk.clock.advance(300)
+    assert desk.begin(1) == 0
+    desk.fail(threshold=2)
+    assert (desk.left(), desk.fails()) == (300, 2)
+
+
 def test_one_probe(desk: Desk) -> None:
     """One call gets through, keeps its place over retries, and the others are blocked."""
     desk.fail()
@@ -311,6 +340,26 @@ def test_probe_that_fails_benches_again(desk: Desk) -> None:
     desk.clock.advance(301)
     desk.fail(1, began=desk.begin(1), threshold=2)
     assert (bool(desk.begin(2)), bool(desk.begin(3))) == (True, True)
+
+
+def test_place_of_a_failed_probe_is_free_after_a_short_bench(desk: Desk) -> None:
+    """It failed, and is no probe any more, though its place would not have lapsed yet."""
+    desk.fail(for_=10)
+    desk.clock.advance(11)
+    desk.fail(1, began=desk.begin(1), for_=10)
+    desk.clock.advance(11)
+    assert (bool(desk.begin(2)), desk.begin(1)) == (True, 0)
+
+
+def test_place_of_a_probe_that_was_unbenched_is_free(desk: Desk) -> None:
+    """The next bench has a probe of its own."""
+    desk.fail(for_=10)
+    desk.clock.advance(11)
+    desk.begin(1)
+    desk.benches.unbench(M)
+    desk.fail(2, for_=10)
+    desk.clock.advance(11)
+    assert (bool(desk.begin(3)), desk.begin(1)) == (True, 0)
 
 
 def test_cancelled_probe_frees_its_place(desk: Desk) -> None:
@@ -388,3 +437,29 @@ def test_package_functions_are_the_process_registry() -> None:
     assert [(b.model, b.manual) for b in fo.list_benched()] == [("sim/echo", True)]
     assert fo.parse_chain("sim/echo,sim/say:hi").complete("hi").model != "sim/echo"
     assert (fo.unbench_model("sim/echo"), fo.is_benched("sim/echo")) == (True, False)
+
+
+@pytest.mark.usefixtures("package_state")
+def test_package_functions_resolve_aliases() -> None:
+    """A bench is keyed by the spec, whatever the operator calls it."""
+    process_registry.alias("fast", "sim/echo, sim/say:hi")
+    try:
+        fo.bench_model("fast", for_=60)
+        assert [b.model for b in fo.list_benched()] == ["sim/echo", "sim/say:hi"]
+        assert fo.is_benched("fast")
+        assert fo.unbench_model("sim/echo")
+        assert not fo.is_benched("fast")
+        assert fo.unbench_model("fast")
+        assert not fo.unbench_model("fast")
+    finally:
+        process_registry.unalias("fast")
+
+
+def test_package_functions_refuse_what_is_no_model() -> None:
+    """A word, nothing, or no text at all."""
+    with pytest.raises(fo.ChainSpecError, match="'gpt' is no spec"):
+        fo.bench_model("gpt")
+    with pytest.raises(fo.ChainSpecError, match="' , ' names no model"):
+        fo.is_benched(" , ")
+    with pytest.raises(TypeError, match="None names no model"):
+        fo.bench_model(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 
@@ -149,7 +150,7 @@ TestBenchMachine = BenchMachine.TestCase
 
 def in_threads(work: object, count: int = 16) -> None:
     """Run ``work(number)`` on so many threads at once, and raise what one of them raised."""
-    barrier, errors = threading.Barrier(count), []
+    barrier, errors, interval = threading.Barrier(count), [], sys.getswitchinterval()
 
     def run(number: int) -> None:
         try:
@@ -159,10 +160,15 @@ def in_threads(work: object, count: int = 16) -> None:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(n,)) for n in range(1, count + 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    # At the usual interval a thread is through with a call before another gets its turn, locked or not.
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     if errors:
         raise errors[0]
 

@@ -14,7 +14,7 @@ import pytest
 
 import llm_failover_nb as fo
 from llm_failover_nb.providers.register import register_provider
-from llm_failover_nb.testing import FaultServer
+from llm_failover_nb.testing import FaultServer, ScriptedProvider
 from tests.engine.conftest import Bed, dead, down, drive
 
 
@@ -133,6 +133,44 @@ def test_closed_async_generator_is_a_cancel(bed: Bed) -> None:
 
     asyncio.run(leave_early())
     assert (bed.providers["a"].closed, untouched(bed)) == (1, True)
+
+
+class Holds(ScriptedProvider):
+    """Keeps the streams it gave, so that being collected does not close them."""
+
+    def __init__(self, *script: object) -> None:
+        super().__init__(*script)
+        self.held: list[object] = []
+
+    def stream(self, request: fo.Request) -> Iterator[fo.Chunk]:
+        self.held.append(super().stream(request))
+        return self.held[-1]
+
+    def astream(self, request: fo.Request) -> AsyncIterator[fo.Chunk]:
+        self.held.append(super().astream(request))
+        return self.held[-1]
+
+
+def test_leaving_a_stream_closes_the_providers_at_once(bed: Bed) -> None:
+    """Not when somebody collects it."""
+    bed.add("a", Holds("one two three"))
+    with closing(fo.parse_chain("a/m", **bed.world).stream("hi")) as chunks:
+        next(chunks)
+    assert bed.providers["a"].closed == 1
+
+
+def test_leaving_an_async_stream_closes_the_providers_at_once(bed: Bed) -> None:
+    """On the same loop, before the caller goes on."""
+    provider = Holds("one two three")
+    provider.keeps_time = True
+    bed.add("a", provider)
+
+    async def leave_early() -> int:
+        async with aclosing(fo.parse_chain("a/m", **bed.world).astream("hi")) as chunks:
+            await anext(chunks)
+        return provider.closed
+
+    assert asyncio.run(leave_early()) == 1
 
 
 def test_generator_that_was_never_started_sends_nothing(bed: Bed) -> None:

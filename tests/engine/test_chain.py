@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import llm_failover_nb as fo
-from llm_failover_nb.testing import ScriptedProvider
+from llm_failover_nb.testing import FakeClock, ScriptedProvider
 from tests.engine.conftest import Bed, dead, drive
 
 # Parsing
@@ -91,6 +91,18 @@ def test_registry_gives_a_chain_where_a_model_is_expected(bed: Bed) -> None:
     assert (one.complete("hi").model, several.complete("hi").model) == ("a/m", "a/m")
 
 
+@pytest.mark.usefixtures("package_state")
+def test_registrys_chain_has_the_packages_defaults_and_observer(bed: Bed) -> None:
+    """It stands where a model is expected, so nobody could give it others."""
+    seen: list[fo.FailoverEvent] = []
+    fo.set_failover_defaults(max_retries=1, cooldown=0)
+    fo.set_failover_observer(seen.append)
+    bed.add("a", ScriptedProvider(ConnectionError()))
+    with pytest.raises(fo.AllModelsFailed):
+        bed.registry.parse("a/m,a/n").complete("hi")
+    assert (bed.asked("a"), [e.model for e in seen]) == (2, ["a/m", "a/n"])
+
+
 def test_alias_resolves_before_keying(bed: Bed) -> None:
     """Benches and answers know the spec, not the alias."""
     bed.add("a", ScriptedProvider("ok"))
@@ -109,6 +121,16 @@ def test_defaults_are_read_when_the_chain_is_built(bed: Bed) -> None:
     chain = bed.chain({"a": "ok"})
     fo.set_failover_defaults(max_retries=9)
     assert chain.policy.max_retries == 1
+
+
+@pytest.mark.usefixtures("package_state")
+def test_later_defaults_change_no_call(bed: Bed, path: str) -> None:
+    """The calls of a chain go by the defaults of its making, too."""
+    fo.set_failover_defaults(max_retries=1)
+    chain = bed.chain({"a": ConnectionError(), "b": "ok"})
+    fo.set_failover_defaults(max_retries=9)
+    drive(path, chain)
+    assert bed.asked("a") == 1
 
 
 def test_fields_win_over_the_policy(bed: Bed) -> None:
@@ -166,11 +188,39 @@ def test_unknown_option_is_answered_with_the_nearest(bed: Bed, option: str, hint
         bed.chain({"a": "ok"}, **{option: 1})
 
 
+def test_none_is_the_packages_own(bed: Bed) -> None:
+    """None for an option is as good as leaving it out."""
+    bed.chain({"a": "ok"})
+    options = dict.fromkeys(["policy", "benches", "clock", "log", "classify"])
+    chain = fo.parse_chain("a/m", registry=bed.registry, **options)
+    assert (chain.policy, chain.complete("hi").text) == (fo.get_failover_defaults(), "ok")
+
+
+def test_classifier_must_be_callable(bed: Bed) -> None:
+    """Found when the chain is built, not when something fails."""
+    with pytest.raises(TypeError, match="classify='transient' is not callable"):
+        bed.chain({"a": "ok"}, classify="transient")
+
+
 def test_own_clock(bed: Bed) -> None:
     """A chain waits and measures by the clock it is given."""
     chain = bed.chain({"a": (ConnectionError(), "ok")}, clock=bed.clock)
     chain.complete("hi")
     assert bed.clock.sleeps == [1.0]
+
+
+def test_own_clock_beside_the_benches(bed: Bed, path: str) -> None:
+    """Waits, deadlines and latencies are the chain's clock's, also where its benches have another."""
+    clock = FakeClock()
+
+    def slow(request: fo.Request) -> ConnectionError:
+        clock.advance(2)
+        return ConnectionError()
+
+    bed.clock.advance(1000)
+    response = drive(path, bed.chain({"a": (slow, "ok")}, clock=clock, deadline=5))
+    timeouts = [request.timeouts.attempt for request in bed.providers["a"].requests]
+    assert (clock.sleeps, bed.clock.sleeps, response.latency, timeouts) == ([1.0], [], 2.0, [5.0, 3.0])
 
 
 def test_coroutine_observer_is_refused(bed: Bed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import math
 import threading
@@ -454,3 +455,38 @@ def test_a_refused_default_observer_leaves_the_old_one():
 def test_there_is_no_observer_by_default():
     """Nobody is told unasked."""
     assert get_failover_observer() is None
+
+
+def test_a_queued_observer_nobody_holds_ends_its_thread():
+    """A cell that is run again makes another; the first one's thread must not stay."""
+    before = set(threading.enumerate())
+    seen = []
+    observer = queued(seen.append)
+    observer("event")
+    (thread,) = set(threading.enumerate()) - before
+    del observer
+    gc.collect()
+    thread.join(30)
+    assert (thread.is_alive(), seen) == (False, ["event"])
+
+
+def test_a_full_queued_observer_nobody_holds_ends_its_thread():
+    """Also when there is no room to tell it."""
+    before = set(threading.enumerate())
+    entered, release, seen = threading.Event(), threading.Event(), []
+
+    def slow(event):
+        entered.set()
+        release.wait(30)
+        seen.append(event)
+
+    observer = queued(slow, size=1)
+    observer(1)
+    assert entered.wait(30)
+    observer(2)
+    (thread,) = set(threading.enumerate()) - before
+    del observer
+    gc.collect()
+    release.set()
+    thread.join(30)
+    assert (thread.is_alive(), seen) == (False, [1, 2])

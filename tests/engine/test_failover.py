@@ -9,6 +9,8 @@ import pytest
 
 import llm_failover_nb as fo
 from llm_failover_nb.engine.classify import Verdict
+from llm_failover_nb.engine.events import current_cell
+from llm_failover_nb.engine.types import Timeouts
 from llm_failover_nb.testing import ScriptedProvider
 from tests.engine.conftest import (
     Ask,
@@ -46,6 +48,34 @@ def test_provider_gets_the_bare_name_and_the_callers_fields(bed: Bed, ask: Ask) 
     )  # fmt: skip
 
 
+def test_every_field_of_the_call_reaches_the_provider(bed: Bed, ask: Ask) -> None:
+    """None of them is lost on the way into an attempt."""
+    fields = {
+        "system": "be brief", "temperature": 0.5, "max_tokens": 7, "stop": ("END",), "seed": 3,
+        "schema": {"type": "object"}, "extra": {"top_k": 5},
+    }  # fmt: skip
+    ask(bed.chain({"a": "ok"}), **fields)
+    (request,) = bed.providers["a"].requests
+    assert {name: getattr(request, name) for name in fields} == fields
+
+
+def test_answer_keeps_what_the_provider_says_of_it(bed: Bed, ask: Ask) -> None:
+    """All but the model's name, which is the chain's to give."""
+    tool = {"index": 0}
+    said = fo.Response(
+        "ok", "m-0613", "stop", fo.Usage(3, 2, cost=0.5), cost=0.25, reasoning="hm", tool_calls=(tool,)
+    )
+    r = ask(bed.chain({"a": said}))
+    assert (r.text, r.model, r.finish_reason, r.usage, r.cost, r.reasoning, r.tool_calls) == (
+        "ok", "a/m", "stop", fo.Usage(3, 2, cost=0.5), 0.25, "hm", (tool,),
+    )  # fmt: skip
+
+
+def test_cost_may_come_with_the_usage(bed: Bed, ask: Ask) -> None:
+    """The provider's own price, wherever it says it."""
+    assert ask(bed.chain({"a": fo.Response("ok", usage=fo.Usage(cost=0.5))})).cost == 0.5
+
+
 def test_every_attempt_is_told_its_number(bed: Bed, ask: Ask) -> None:
     """A provider can see the how-manieth attempt of this call it is."""
     chain = bed.chain({"a": (down(), down(), "ok")})
@@ -64,6 +94,44 @@ def test_response_carries_one_record_an_attempt(bed: Bed, ask: Ask) -> None:
     ]
 
 
+def test_rows_tell_each_attempt_whole(bed: Bed, path: str) -> None:
+    """Every column of a failed attempt and of an answer, in the log as in the response."""
+
+    def fails(request: fo.Request) -> fo.ProviderError:
+        bed.clock.advance(3)
+        return dead()
+
+    def answers(request: fo.Request) -> fo.Response:
+        bed.clock.advance(2)
+        return fo.Response("ok", usage=fo.Usage(7, 5, cost=0.5))
+
+    chain, start, cell = bed.chain({"a": fails, "b": answers}), bed.clock.now(), current_cell.set("cell-1")
+    try:
+        response = drive(path, chain)
+    finally:
+        current_cell.reset(cell)
+    call = response.attempts[0].call_id
+    first_token = 2.0 if "stream" in path else None
+    assert list(response.attempts) == [
+        fo.AttemptRecord(
+            start + timedelta(seconds=3), call, "cell-1", "a/m,b/m", path, "a/m", 0, 1, "failover",
+            "auth_dead", "credentials", 401, True, 300.0, "b/m", 3.0, None, None, None, None, "status 401",
+        ),
+        fo.AttemptRecord(
+            start + timedelta(seconds=5), call, "cell-1", "a/m,b/m", path, "b/m", 1, 1, "ok", "",
+            "", None, False, 0.0, "", 2.0, first_token, 7, 5, 0.5, "",
+        ),
+    ]  # fmt: skip
+    assert list(bed.log) == list(response.attempts)
+
+
+def test_every_call_has_a_number_of_its_own(bed: Bed, ask: Ask) -> None:
+    """Rows and events of one call are told from another's by it."""
+    chain = bed.chain({"a": "ok"})
+    first, second = ask(chain), ask(chain)
+    assert first.attempts[0].call_id != second.attempts[0].call_id
+
+
 def test_latencies_are_the_clocks(bed: Bed, ask: Ask) -> None:
     """The response's latency spans the call, a record's only its attempt."""
 
@@ -79,6 +147,21 @@ def test_latencies_are_the_clocks(bed: Bed, ask: Ask) -> None:
     assert (response.latency, [r.latency for r in response.attempts]) == (5.0, [3.0, 2.0])
 
 
+def test_first_tokens_are_the_clocks(bed: Bed, streaming: str) -> None:
+    """The response's first token is counted from the call's start, a record's from its attempt's."""
+
+    def slow(request: fo.Request) -> str:
+        bed.clock.advance(2)
+        return "ok"
+
+    def fails(request: fo.Request) -> fo.ProviderError:
+        bed.clock.advance(3)
+        return dead()
+
+    response = drive(streaming, bed.chain({"a": fails, "b": slow}))
+    assert (response.first_token, [r.first_token for r in response.attempts]) == (5.0, [None, 2.0])
+
+
 # Retries
 
 
@@ -92,6 +175,12 @@ def test_unknown_is_retried_like_transient(bed: Bed, ask: Ask) -> None:
     """A failure of which nothing is known is treated like a transient one."""
     chain = bed.chain({"a": (UNKNOWN, UNKNOWN, "ok")})
     assert (ask(chain).text, bed.asked("a")) == ("ok", 3)
+
+
+def test_backoff_starts_anew_with_each_model(bed: Bed, ask: Ask) -> None:
+    """The attempt that it is asked for is the model's, not the call's."""
+    ask(bed.chain({"a": down(), "b": (down(), "ok")}, max_retries=2))
+    assert bed.clock.sleeps == [1.0, 1.0]
 
 
 def test_max_retries_counts_attempts(bed: Bed, ask: Ask) -> None:
@@ -112,6 +201,12 @@ def test_silence_is_not_retried_in_place(bed: Bed, ask: Ask) -> None:
     """A silent provider stays silent: it is asked once."""
     chain = bed.chain({"a": silence(), "b": "ok"})
     assert (ask(chain).model, bed.asked("a"), bed.clock.sleeps) == ("b/m", 1, [])
+
+
+def test_silence_benches(bed: Bed, ask: Ask) -> None:
+    """One silent attempt is a failure of the model like any other."""
+    ask(bed.chain({"a": silence(), "b": "ok"}, cooldown=60))
+    assert bed.benched() == {"a/m": 60.0}
 
 
 @pytest.mark.parametrize("status", [408, 504])
@@ -145,6 +240,18 @@ def test_long_retry_after_benches_for_that_long(bed: Bed, ask: Ask) -> None:
     assert (bed.asked("a"), bed.benched(), bed.clock.sleeps) == (1, {"a/m": 30.0}, [])
 
 
+def test_retry_after_of_max_wait_is_waited(bed: Bed, ask: Ask) -> None:
+    """The bound itself is still a wait, and the bench after it an ordinary one."""
+    ask(bed.chain({"a": flood(10), "b": "ok"}, max_retries=2))
+    assert (bed.clock.sleeps, bed.benched()) == ([10.0], {"a/m": 300.0})
+
+
+def test_max_wait_and_max_bench_are_the_policys(bed: Bed, ask: Ask) -> None:
+    """Other numbers than the usual ones are held to."""
+    ask(bed.chain({"a": flood(7), "b": flood(100), "c": "ok"}, max_wait=5, max_bench=50))
+    assert (bed.clock.sleeps, bed.benched()) == ([], {"a/m": 7.0, "b/m": 50.0})
+
+
 def test_retry_after_benches_no_longer_than_max_bench(bed: Bed, ask: Ask) -> None:
     """An absurd Retry-After is cut."""
     ask(bed.chain({"a": flood(10**7), "b": "ok"}))
@@ -165,6 +272,31 @@ def test_last_live_entry_does_not_wait_without_a_deadline(bed: Bed, ask: Ask) ->
     assert (bed.clock.sleeps, bed.benched()) == ([], {"a/m": 30.0})
 
 
+def test_last_live_entry_does_not_wait_beyond_the_deadline(bed: Bed, ask: Ask) -> None:
+    """A wait that does not fit is a bench, as without a deadline."""
+    with pytest.raises(fo.AllModelsFailed):
+        ask(bed.chain({"a": flood(30)}, deadline=20))
+    assert (bed.clock.sleeps, bed.benched()) == ([], {"a/m": 30.0})
+
+
+def test_last_live_entry_is_the_one_with_nothing_but_benches_behind_it(bed: Bed, ask: Ask) -> None:
+    """A model that was benched since the start is nobody else to ask."""
+
+    def benches(request: fo.Request) -> fo.ProviderError:
+        bed.benches.bench("b/m")
+        return flood(30)
+
+    chain = bed.chain({"a": (benches, "ok"), "b": "no"}, deadline=60)
+    assert (ask(chain).model, bed.clock.sleeps) == ("a/m", [30.0])
+
+
+def test_unknown_failure_may_ask_to_wait(bed: Bed, ask: Ask) -> None:
+    """The floor on the backoff is for whatever is retried."""
+    odd = fo.ProviderError("odd", kind=fo.ErrorKind.UNKNOWN, retry_after=4)
+    ask(bed.chain({"a": (odd, "ok")}))
+    assert bed.clock.sleeps == [4.0]
+
+
 def test_last_of_a_best_effort_chain_may_wait_but_not_the_others(bed: Bed, ask: Ask) -> None:
     """Where all are benched, the next one is still asked before a long wait."""
     chain = bed.chain({"a": flood(30), "b": "ok"}, deadline=60)
@@ -182,6 +314,12 @@ def test_transient_benches_at_the_threshold(bed: Bed, ask: Ask) -> None:
     ask(chain)
     assert bed.benched() == {}
     ask(chain)
+    assert bed.benched() == {"a/m": 60.0}
+
+
+def test_unknown_benches_like_transient(bed: Bed, ask: Ask) -> None:
+    """Not to know what is wrong with a model is no reason to go on asking it."""
+    ask(bed.chain({"a": UNKNOWN, "b": "ok"}, cooldown=60))
     assert bed.benched() == {"a/m": 60.0}
 
 
@@ -216,6 +354,13 @@ def test_content_filter_stops_the_chain(bed: Bed, ask: Ask) -> None:
     assert [(e.model, e.next_model) for e in bed.events] == [("a/m", "")]
 
 
+def test_row_of_a_content_filter_stop(bed: Bed, ask: Ask) -> None:
+    """Nobody was asked after it, as after a last entry."""
+    with pytest.raises(fo.ProviderError):
+        ask(bed.chain({"a": filtered(), "b": "no"}))
+    assert [(r.model, r.outcome, r.reason) for r in bed.log] == [("a/m", "exhausted", "content_filter")]
+
+
 def test_content_filter_next_goes_on(bed: Bed, ask: Ask) -> None:
     """The user may choose to go on."""
     chain = bed.chain({"a": filtered(), "b": "ok"}, content_filter="next")
@@ -233,6 +378,15 @@ def test_own_classifier_decides(bed: Bed, ask: Ask) -> None:
     assert bed.clock.sleeps == [4.0]
 
 
+def test_own_kind_leaves_the_rest_of_the_verdict(bed: Bed, ask: Ask) -> None:
+    """Who gives a kind alone has said nothing of the wait, nor of the reason."""
+    chain = bed.chain({"a": (flood(4), "ok")}, classify=lambda error: fo.ErrorKind.UNKNOWN)
+    response = ask(chain)
+    assert (bed.clock.sleeps, response.attempts[0].kind, response.attempts[0].reason) == (
+        [4.0], "unknown", "rate_limit",
+    )  # fmt: skip
+
+
 def test_error_is_told_its_model_and_meaning(bed: Bed, ask: Ask) -> None:
     """A provider's error leaves with the spec, the kind and the reason, and without frames."""
     chain = bed.chain({"a": flood(99), "b": "ok"})
@@ -242,6 +396,52 @@ def test_error_is_told_its_model_and_meaning(bed: Bed, ask: Ask) -> None:
     assert (event.error.model, event.error.kind, event.error.reason, event.error.__traceback__) == (
         "a/m", fo.ErrorKind.TRANSIENT, "rate_limit", None,
     )  # fmt: skip
+
+
+def test_what_is_no_response_is_a_failure(bed: Bed, ask: Ask, path: str) -> None:
+    """A provider that returns something else has not answered, and the next one is asked."""
+
+    class Wrong:
+        def __init__(self, answer: object) -> None:
+            self.answer = answer
+
+        def complete(self, request: fo.Request) -> object:
+            return self.answer
+
+        def stream(self, request: fo.Request) -> object:
+            yield fo.Chunk(kind="done", response=self.answer)
+
+    wrong = ["text", {"text": "hi"}, fo.Response("hi", usage=None), fo.Response(None)]
+    for number, answer in enumerate(wrong if "stream" in path else [None, *wrong]):
+        bed.add(f"w{number}", Wrong(answer))
+        bed.add("ok", ScriptedProvider("fine"))
+        chain = fo.parse_chain(f"w{number}/m,ok/m", max_retries=1, **bed.world)
+        response = ask(chain)
+        assert (response.model, response.attempts[0].reason) == ("ok/m", "malformed")
+
+
+def test_one_error_of_two_models_keeps_both_names(bed: Bed, ask: Ask) -> None:
+    """An instance that several entries raise is told apart in what is kept."""
+    error = dead()
+    with pytest.raises(fo.AllModelsFailed) as caught:
+        ask(bed.chain({"a": error, "b": error}))
+    assert [each.model for each in caught.value.exceptions] == ["a/m", "b/m"]
+
+
+def test_kept_errors_hold_no_frames(bed: Bed, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    """Frames would keep requests, and their keys, alive; who wants the traceback finds it in the log."""
+
+    def breaks(request: fo.Request) -> str:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+
+    caplog.set_level(logging.DEBUG, logger="llm_failover_nb")
+    ask(bed.chain({"a": breaks, "b": "ok"}, max_retries=1))
+    error = bed.events[0].error
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+    assert "in breaks" in caplog.text
 
 
 # Nobody answers
@@ -337,6 +537,17 @@ def test_entry_benched_since_the_start_is_tried_as_the_last_resort(bed: Bed, ask
     assert (ask(chain).model, bed.events[0].next_model) == ("b/m", "b/m")
 
 
+def test_last_resort_is_the_next_entry_where_all_that_are_left_are_benched(bed: Bed, ask: Ask) -> None:
+    """The order of the chain holds among them too."""
+
+    def benches(request: fo.Request) -> fo.ProviderError:
+        bed.benches.bench("b/m")
+        bed.benches.bench("c/m")
+        return dead()
+
+    assert ask(bed.chain({"a": benches, "b": "ok", "c": "no"})).model == "b/m"
+
+
 def test_skipped_entry_has_its_line(bed: Bed, ask: Ask) -> None:
     """Where nobody answers, a skipped model says why it was not asked."""
 
@@ -365,12 +576,33 @@ def test_waiting_call_sees_that_its_model_was_benched(bed: Bed, path: str) -> No
     assert (drive(path, chain).model, bed.asked("a"), bed.events) == ("b/m", 1, [])
 
 
+def test_entry_left_in_the_backoff_keeps_its_failure_as_its_line(bed: Bed, ask: Ask) -> None:
+    """That it was passed by later says less than why it failed."""
+
+    def benches(request: fo.Request) -> fo.ProviderError:
+        bed.benches.bench("a/m")
+        return down()
+
+    with pytest.raises(fo.AllModelsFailed, match="a/m: status 503\nb/m"):
+        ask(bed.chain({"a": benches, "b": dead()}))
+
+
 def test_success_lifts_an_automatic_bench_from_before(bed: Bed, ask: Ask) -> None:
     """A best-effort attempt that answers proves the bench wrong."""
     chain = bed.chain({"a": (dead(), "ok")})
     with pytest.raises(fo.AllModelsFailed):
         ask(chain)
     assert (ask(chain).text, bed.benched()) == ("ok", {})
+
+
+def test_success_of_a_retry_lifts_a_bench_from_between_the_attempts(bed: Bed, ask: Ask) -> None:
+    """What counts is when the attempt that answered began, not when the call did."""
+
+    def benched_meanwhile(request: fo.Request) -> fo.ProviderError:
+        bed.benches.failed("a/m", 99, bed.benches.admit("a/m", 99, lapse=60), threshold=1, for_=60)
+        return down()
+
+    assert (ask(bed.chain({"a": (benched_meanwhile, "ok")})).text, bed.benched()) == ("ok", {})
 
 
 def test_success_keeps_a_manual_bench(bed: Bed, ask: Ask) -> None:
@@ -447,6 +679,22 @@ def test_request_specific_failure_of_the_probe_is_health(bed: Bed, ask: Ask) -> 
     assert not bed.benches.blocked("a/m", call=-1)
 
 
+@pytest.mark.parametrize(("cooldown", "lapse"), [(300, 60), (20, 20)])
+def test_probe_lapses_after_a_minute_or_the_cooldown(bed: Bed, ask: Ask, cooldown: int, lapse: int) -> None:
+    """Whichever is shorter: a probe that hangs does not keep the model from the others."""
+    seen: list[bool] = []
+
+    def probing(request: fo.Request) -> str:
+        for seconds in (lapse - 1, 1):
+            bed.clock.advance(seconds)
+            seen.append(bed.benches.blocked("a/m", call=-1))
+        return "ok"
+
+    bed.half_open("a/m")
+    ask(bed.chain({"a": probing}, cooldown=cooldown))
+    assert seen == [True, False]
+
+
 def test_failed_probe_benches_again(bed: Bed, ask: Ask) -> None:
     """One failure of the probe is enough at the default threshold."""
     chain = bed.chain({"a": dead(), "b": "ok"})
@@ -497,6 +745,14 @@ def test_entry_without_a_key_is_left_out(bed: Bed, ask: Ask) -> None:
     assert [(r.outcome, r.reason) for r in bed.log] == [("skipped", "no_key"), ("ok", "")]
 
 
+def test_entry_without_a_key_is_not_the_last_resort(bed: Bed, ask: Ask) -> None:
+    """Where all others are benched, they are tried; it could not answer."""
+    bed.add("a", Keyed("A_KEY", "no"))
+    bed.add("b", Keyed(None, "ok"))
+    bed.benches.bench("b/m")
+    assert (ask(fo.parse_chain("a/m,b/m", **bed.world)).model, bed.asked("a")) == ("b/m", 0)
+
+
 def test_no_key_at_all_says_which_variables_to_set(bed: Bed, ask: Ask) -> None:
     """The error is the remedy."""
     bed.add("a", Keyed("A_KEY", "no"))
@@ -519,6 +775,26 @@ def test_missing_key_is_a_cause_beside_the_failures(bed: Bed, ask: Ask) -> None:
         ask(fo.parse_chain("a/m,b/m", **bed.world))
 
 
+def test_cause_of_a_missing_key_says_so(bed: Bed, ask: Ask) -> None:
+    """Programs read it from the error, as people do from the line."""
+    bed.add("a", Keyed("A_KEY", "no"))
+    with pytest.raises(fo.AllModelsFailed) as caught:
+        ask(fo.parse_chain("a/m", **bed.world))
+    (cause,) = caught.value.exceptions
+    assert (cause.model, cause.kind, cause.reason) == ("a/m", fo.ErrorKind.AUTH_DEAD, "no_key")
+
+
+def test_key_that_is_set_later_counts_from_the_next_call(bed: Bed, ask: Ask) -> None:
+    """Keys are looked for at the start of each call."""
+    provider = Keyed("A_KEY", "ok")
+    bed.add("a", provider)
+    chain = fo.parse_chain("a/m", **bed.world)
+    with pytest.raises(fo.AllModelsFailed):
+        ask(chain)
+    provider.missing_key = None
+    assert ask(chain).text == "ok"
+
+
 # Deadlines
 
 
@@ -534,6 +810,60 @@ def test_deadline_ends_the_call(bed: Bed, ask: Ask) -> None:
         ask(chain)
     assert (isinstance(caught.value, TimeoutError), bed.events, bed.benched()) == (True, [], {})
     assert bed.outcomes() == [("a/m", "cancelled")]
+
+
+def test_attempt_that_the_deadline_cut_does_not_count(bed: Bed, ask: Ask) -> None:
+    """Another failure is the first, not the second."""
+
+    def slow(request: fo.Request) -> fo.ProviderError:
+        bed.clock.advance(10)
+        return silence()
+
+    chain = bed.chain({"a": (slow, silence()), "b": "ok"}, deadline=5, bench_threshold=2)
+    with pytest.raises(fo.DeadlineExceeded):
+        ask(chain)
+    assert (ask(chain).model, bed.benched()) == ("b/m", {})
+
+
+def test_probe_that_the_deadline_cut_frees_its_place(bed: Bed, ask: Ask) -> None:
+    """The model is as unproven as before: the next call is the probe."""
+
+    def slow(request: fo.Request) -> fo.ProviderError:
+        bed.clock.advance(10)
+        return silence()
+
+    bed.half_open("a/m")
+    with pytest.raises(fo.DeadlineExceeded):
+        ask(bed.chain({"a": slow}, deadline=5))
+    assert not bed.benches.blocked("a/m", call=-1)
+
+
+def test_probe_that_the_deadline_forestalls_frees_its_place(bed: Bed, ask: Ask) -> None:
+    """The deadline passed before the probe's attempt could begin."""
+    bed.half_open("b/m")
+    chain = bed.chain({"a": dead(), "b": "no"}, deadline=5, observer=lambda event: bed.clock.advance(10))
+    with pytest.raises(fo.DeadlineExceeded):
+        ask(chain)
+    assert (bed.asked("b"), bed.benches.blocked("b/m", call=-1)) == (0, False)
+
+
+def test_probe_whose_wait_would_outlive_the_deadline_frees_its_place(bed: Bed, ask: Ask) -> None:
+    """The call ends in the place of a backoff."""
+    bed.half_open("a/m")
+    with pytest.raises(fo.DeadlineExceeded):
+        ask(bed.chain({"a": down()}, deadline=0.5))
+    assert not bed.benches.blocked("a/m", call=-1)
+
+
+def test_timeouts_reach_the_provider(bed: Bed, ask: Ask) -> None:
+    """Each in its place, beside a deadline too."""
+    for deadline, attempt in ((None, 4), (50, 4), (3, 3)):
+        chain = bed.chain(
+            {"a": "ok"}, connect_timeout=1, first_token_timeout=2, idle_timeout=3, attempt_timeout=4,
+            deadline=deadline,
+        )  # fmt: skip
+        ask(chain)
+        assert bed.providers["a"].requests[0].timeouts == Timeouts(1, 2, 3, attempt)
 
 
 def test_deadline_is_folded_into_the_attempts_timeout(bed: Bed, ask: Ask) -> None:
@@ -668,6 +998,27 @@ def test_reasoning_and_tool_deltas_are_content(bed: Bed, streaming: str, content
         chunks_of(streaming, chain)
 
 
+def test_all_that_follows_the_first_content_is_handed_on(bed: Bed, streaming: str) -> None:
+    """Of whatever kind, in order; what has no content is not."""
+    tool = fo.Chunk(kind="tool", tool={"index": 0})
+    think = fo.Chunk("think", "reasoning")
+    chunks = chunks_of(streaming, bed.chain({"a": [think, tool, fo.Chunk(kind="tool"), "text", tool, think]}))
+    assert chunks[:-1] == [think, tool, fo.Chunk("text"), tool, think]
+
+
+def test_row_of_an_interrupted_stream_has_its_first_token(bed: Bed, streaming: str) -> None:
+    """It did begin, and when is known."""
+
+    def slow(request: fo.Request) -> list[object]:
+        bed.clock.advance(2)
+        return ["half", down()]
+
+    with pytest.raises(fo.StreamInterrupted):
+        chunks_of(streaming, bed.chain({"a": slow}))
+    (row,) = bed.log
+    assert (row.outcome, row.first_token, row.latency, row.status) == ("interrupted", 2.0, 2.0, 503)
+
+
 def test_midstream_raise_counts_at_once(bed: Bed, streaming: str) -> None:
     """No retry: the failure benches, is told, and is raised with the text so far."""
     chain = bed.chain({"a": ["half ", "an", down()], "b": "no"})
@@ -702,6 +1053,22 @@ def test_restart_before_an_empty_answer(bed: Bed, streaming: str) -> None:
     """Also an empty answer makes the caller discard what it has."""
     chain = bed.chain({"a": (["half", down()], [])}, midstream="restart")
     assert [c.kind for c in chunks_of(streaming, chain)] == ["text", "restart", "done"]
+
+
+def test_chain_as_a_provider_restarts_through(bed: Bed, streaming: str) -> None:
+    """A chain inside a provider may start over: what it abandoned is no part of the answer."""
+    inner = bed.chain({"a": (["half", down()], [" ", down()], "whole")}, midstream="restart")
+    bed.add("inner", inner)
+    chunks = chunks_of(streaming, fo.parse_chain("inner/any", **bed.world))
+    assert [c.kind for c in chunks] == ["text", "restart", "text", "done"]
+    assert chunks[-1].response.text == "whole"
+
+
+def test_restart_before_content_is_nothing(bed: Bed, streaming: str) -> None:
+    """Who has nothing yet need not discard it."""
+    script = [" ", fo.Chunk(kind="restart"), "whole"]
+    chunks = chunks_of(streaming, bed.chain({"a": script}))
+    assert [(c.kind, c.text) for c in chunks] == [("text", "whole"), ("done", "")]
 
 
 def test_content_filter_midstream_is_not_routed_around(bed: Bed, streaming: str) -> None:
@@ -743,6 +1110,25 @@ def test_event_tells_the_whole_decision(bed: Bed, path: str) -> None:
         "a/m", fo.ErrorKind.TRANSIENT, 2, True, 60.0, "b/m",
         "failover", "question", bed.clock.now(), response.attempts[0].call_id, "a/m,b/m", path,
     )  # fmt: skip
+
+
+def test_event_holds_the_callers_request_whole(bed: Bed, ask: Ask) -> None:
+    """Its fields too; no attempt's own copy of it."""
+    ask(bed.chain({"a": dead(), "b": "ok"}), "question", system="be brief", seed=3)
+    assert bed.events[0].request == fo.Request("question", "failover", system="be brief", seed=3)
+
+
+def test_next_of_a_best_effort_chain_is_the_very_next(bed: Bed, ask: Ask) -> None:
+    """Where all were benched at the start all are asked in order, also if one is lifted meanwhile."""
+
+    def lifts(request: fo.Request) -> fo.ProviderError:
+        bed.benches.unbench("c/m")
+        return dead()
+
+    chain = bed.chain({"a": lifts, "b": "ok", "c": "no"})
+    for spec in chain.specs:
+        bed.benches.bench(spec)
+    assert (ask(chain).model, bed.events[0].next_model) == ("b/m", "b/m")
 
 
 def test_benched_until_lifted_lasts_forever(bed: Bed, ask: Ask) -> None:
@@ -799,6 +1185,17 @@ def test_decision_is_a_warning_with_its_facts(bed: Bed, ask: Ask, caplog: pytest
             "next": "b/m",
         },
     )
+
+
+def test_midstream_failure_is_a_warning_too(
+    bed: Bed, streaming: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As each decision that has an event."""
+    with pytest.raises(fo.StreamInterrupted):
+        chunks_of(streaming, bed.chain({"a": ["half", down()], "b": "no"}))
+    assert [(r.levelname, r.model, r.benched, r.next) for r in caplog.records] == [
+        ("WARNING", "a/m", True, "")
+    ]
 
 
 def test_last_failure_has_no_next(bed: Bed, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:

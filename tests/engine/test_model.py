@@ -229,20 +229,12 @@ def test_a_model_needs_a_provider():
         Model("lab/a", None)
 
 
-@pytest.mark.parametrize(
-    ("spec", "example"),
-    [
-        ("lab", "lab/model-name"),
-        ("lab/", "lab/model-name"),
-        ("/a", "openai/model-name"),
-        ("", "openai/model-name"),
-    ],
-)
-def test_a_spec_names_provider_and_model(spec, example):
-    """The error shows how one looks."""
+@pytest.mark.parametrize("spec", ["lab", "lab/", "/a", ""])
+def test_a_spec_names_provider_and_model(spec):
+    """The error shows the spec, and the form it should have."""
     with pytest.raises(ChainSpecError) as caught:
         Model(spec, ScriptedProvider("ok"))
-    assert str(caught.value) == f"{spec!r} is no spec: write provider/model, such as {example}"
+    assert str(caught.value) == f"{spec!r} is no spec: write provider/model, such as openai/gpt-x"
 
 
 def test_the_provider_ends_at_the_first_slash():

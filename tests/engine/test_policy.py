@@ -6,14 +6,15 @@ import copy
 import dataclasses
 import math
 import pickle
+from dataclasses import fields
 from fractions import Fraction
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_failover_nb.engine.policy import (
-    POLICY_FIELDS,
     Policy,
     full_jitter,
     get_failover_defaults,
@@ -34,9 +35,12 @@ def defaults():
     set_failover_defaults(before)
 
 
+FIELDS = {field.name for field in fields(Policy) if field.init}
+
+
 def test_the_defaults_are_the_documented_ones():
     """As in the design's table."""
-    assert {name: getattr(Policy(), name) for name in POLICY_FIELDS} == {
+    assert {name: getattr(Policy(), name) for name in FIELDS} == {
         "max_retries": 3, "stream_max_retries": None, "cooldown": 300.0, "bench_threshold": 1,
         "backoff": None, "max_wait": 10.0, "max_bench": 86_400.0, "connect_timeout": 5.0,
         "first_token_timeout": 120.0, "idle_timeout": 60.0, "attempt_timeout": 600.0, "deadline": None,
@@ -173,7 +177,7 @@ def test_timeouts_follow_the_limits():
 
 def test_timeouts_are_no_field_to_set():
     """They follow from the others."""
-    assert "timeouts" not in POLICY_FIELDS
+    assert "timeouts" not in FIELDS
 
 
 @pytest.mark.parametrize(
@@ -280,3 +284,11 @@ def test_refused_defaults_leave_the_old_ones(changes, error):
     with pytest.raises(error, match=next(iter(changes))):
         set_failover_defaults(**changes)
     assert get_failover_defaults() == Policy(cooldown=60)
+
+
+def test_numpys_numbers_are_numbers():
+    """A notebook's numbers often come out of an array."""
+    policy = Policy(max_retries=numpy.int64(2), cooldown=numpy.float32(5), deadline=numpy.int32(9))
+    assert (policy.max_retries, policy.cooldown, policy.deadline) == (2, 5.0, 9)
+    with pytest.raises(ValueError, match="out of range"):
+        Policy(max_retries=numpy.int64(0))

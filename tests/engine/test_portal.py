@@ -430,7 +430,7 @@ def test_a_synchronous_provider_has_all_four():
     """The asynchronous ones run in threads."""
     complete, acomplete, chunks, achunks = _four(calls_of(SyncOnly()))
     assert (complete, chunks, achunks) == ("hi from MainThread", ["a", "b"], ["a", "b"])
-    assert acomplete.startswith("hi from asyncio_")
+    assert acomplete.startswith("hi from llm-failover-step")
 
 
 @pytest.mark.usefixtures("process_portal")
@@ -644,3 +644,60 @@ def test_closing_a_synchronous_stream_closes_the_asynchronous_one():
     with closing(SyncFromAsync(provider).stream(ASK)) as chunks:
         first = next(chunks).text
     assert (first, provider.closed.is_set()) == ("a", True)
+
+
+def test_stop_iteration_of_a_provider_is_an_error():
+    """In a thread it must not be lost, and keep the caller waiting."""
+
+    class Exhausted(SyncOnly):
+        def complete(self, request):
+            raise StopIteration
+
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        asyncio.run(calls_of(Exhausted()).acomplete(ASK))
+
+
+def test_silent_providers_do_not_hold_up_others():
+    """Each step has a thread of its own: a hundred that wait leave room for one that answers."""
+    released = threading.Event()
+
+    class Silent(SyncOnly):
+        def complete(self, request):
+            released.wait(30)
+            return Response("late")
+
+    async def run():
+        waiting = [asyncio.ensure_future(calls_of(Silent()).acomplete(ASK)) for _ in range(100)]
+        await asyncio.sleep(0)
+        answer = (await calls_of(SyncOnly()).acomplete(ASK)).text
+        released.set()
+        return answer, {response.text for response in await asyncio.gather(*waiting)}
+
+    answer, late = asyncio.run(run())
+    assert answer.startswith("hi from llm-failover-step")
+    assert late == {"late"}
+
+
+def test_a_step_whose_loop_is_gone_ends_quietly():
+    """The thread of an abandoned call has nobody to tell."""
+    released, ended = threading.Event(), threading.Event()
+
+    class Slow(SyncOnly):
+        def complete(self, request):
+            released.wait(30)
+            ended.set()
+            return Response("late")
+
+    async def abandon():
+        task = asyncio.ensure_future(calls_of(Slow()).acomplete(ASK))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(abandon())
+    released.set()
+    assert ended.wait(30)
+    for thread in threading.enumerate():
+        if thread.name == "llm-failover-step":
+            thread.join(30)

@@ -325,7 +325,32 @@ def test_an_installed_provider_does_not_replace_a_known_one(registry):
 
 
 @pytest.mark.usefixtures("installed")
+def test_an_installed_provider_does_not_replace_a_builtin_one(registry, monkeypatch):
+    """Nor is one that nobody has named yet looked for among the entry points."""
+    module = type(sys)("lab_builtin_module")
+    module.make = lambda name: Echo()
+    monkeypatch.setitem(sys.modules, "lab_builtin_module", module)
+    monkeypatch.setitem(builtin_providers, "plug-ready", "lab_builtin_module:make")
+    assert type(registry.provider("plug-ready")) is Echo
+
+
+@pytest.mark.usefixtures("installed")
 def test_an_installed_provider_that_cannot_be_loaded_says_so(registry):
     """The error is the package's own."""
     with pytest.raises(AttributeError, match="missing"):
         registry.provider("plug-missing")
+
+
+def test_an_alias_can_be_forgotten():
+    """One that is none is nothing to forget."""
+    registry = SpecRegistry()
+    registry.alias("fast", "sim/echo")
+    registry.unalias("fast")
+    registry.unalias("fast")
+    assert registry.aliases() == {}
+
+
+def test_a_bare_provider_is_shown_with_a_model():
+    """The example is the provider that was meant."""
+    with pytest.raises(ChainSpecError, match="such as sim/model-name"):
+        SpecRegistry().expand("sim")

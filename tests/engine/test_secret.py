@@ -176,3 +176,10 @@ def test_a_short_value_between_blanks_is_not_masked():
     """Its length counts without them."""
     Secret("   ab   ")
     assert redact("   ab   c") == "   ab   c"
+
+
+@pytest.mark.parametrize("placeholder", ["ollama", "lm-studio"])
+def test_placeholders_of_local_servers_are_words(placeholder):
+    """Who wants no key is given a word for one; masking it would mask texts."""
+    Secret(placeholder)
+    assert redact(f"install {placeholder} first") == f"install {placeholder} first"

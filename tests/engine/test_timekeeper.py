@@ -272,3 +272,19 @@ def test_an_iterator_without_close_is_no_matter():
         return [chunk.text async for chunk in Timed(Items()).astream(ask())]
 
     assert asyncio.run(run()) == ["a", "b"]
+
+
+def test_blanks_are_no_first_token():
+    """As for the engine: a provider that sends nothing but blanks is silent."""
+
+    class Blanks:
+        async def acomplete(self, request):
+            return Response("")
+
+        async def astream(self, request):
+            while True:
+                await asyncio.sleep(0)
+                yield Chunk(" ")
+
+    with pytest.raises(ProviderError, match="no first token"):
+        asyncio.run(collect(Blanks(), ask(first_token=TINY, idle=LONG), []))

@@ -1,0 +1,142 @@
+"""What the policy loop hands to a driver: an attempt to make, or a wait. The loop itself is `failover.py`'s.
+
+A driver enters a step, does what it says, and leaves it; leaving is the verdict: answered, failed, cancelled.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
+
+if TYPE_CHECKING:
+    from llm_failover_nb.engine.failover import Call
+    from llm_failover_nb.engine.portal import Calls
+
+__all__ = ["Attempt", "Step", "Wait"]
+
+
+class Wait:
+    """A step: wait ``seconds``."""
+
+    __slots__ = ("_call", "seconds")
+
+    def __init__(self, call: Call, seconds: float) -> None:
+        self._call = call
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._call.release()
+
+
+class Attempt:
+    """A step: ask ``calls`` for ``request``, and set ``response`` or pass each chunk through ``accept``."""
+
+    __slots__ = (
+        "_call", "began", "calls", "committed", "error", "first_token", "held", "number", "parts",
+        "request", "response", "start",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, calls: Calls, request: Request, number: int, began: int) -> None:
+        self._call = call
+        self.calls = calls
+        self.request = request
+        self.number = number
+        self.began = began
+        self.response: Response | None = None
+        self.error: Exception | None = None
+        self.committed = False
+        self.first_token: float | None = None
+        self.parts: list[str] = []
+        self.held: list[str] = []
+        self.start = call.setup.clock.monotonic()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            self.error = self._misfit()
+            if self.error is None:
+                self._call.answered(self)
+            return False
+        if not isinstance(error, Exception) or isinstance(error, concurrent.futures.CancelledError):
+            self._call.cancelled(self)
+            return False
+        self.error = error
+        return True
+
+    def accept(self, chunk: Chunk) -> Sequence[Chunk]:
+        """What to hand on for a chunk of the provider's: nothing before the first content.
+
+        Raises:
+            TimeoutError: When the call's deadline has passed; leaving the step makes that the outcome.
+        """
+        if self._call.has_deadline and self._call.late():
+            raise TimeoutError("the deadline passed while the stream ran")
+        if self.committed and chunk.kind == "text":
+            self.parts.append(chunk.text)
+            return (chunk,)
+        if chunk.kind == "done":
+            self.response = chunk.response
+            return ()
+        if chunk.kind == "restart":
+            # The provider is a chain itself, and has failed over.
+            self.parts.clear()
+            self.held.clear()
+            return (chunk,) if self.committed else ()
+        if chunk.kind == "text":
+            self.held.append(chunk.text)
+            if not chunk.text.strip():
+                return ()  # blanks commit nothing; they go with the first content
+            chunk = self._release()
+        elif not (chunk.text or chunk.tool):
+            return ()
+        return (chunk,) if self.committed else self._commit(chunk)
+
+    def finish(self) -> Sequence[Chunk]:
+        """What is left to hand on when the provider's stream has ended."""
+        if self.committed:
+            return ()
+        return self._commit(self._release()) if any(self.held) else self._call.restart()
+
+    def _release(self) -> Chunk:
+        text = "".join(self.held)
+        self.held.clear()
+        self.parts.append(text)
+        return Chunk(text)
+
+    def _commit(self, chunk: Chunk) -> Sequence[Chunk]:
+        self.committed = True
+        self.first_token = self._call.setup.clock.monotonic()
+        self._call.saw_content()
+        return (*self._call.restart(), chunk)
+
+    def _misfit(self) -> ProviderError | None:
+        """The failure of a provider that returned what is no answer; a stream need not say ``done``."""
+        answer = self.response
+        if isinstance(answer, Response) and isinstance(answer.usage, Usage) and isinstance(answer.text, str):
+            return None
+        if answer is None and self._call.streams:
+            return None
+        what = answer if isinstance(answer, Response) else type(answer).__name__
+        return ProviderError(
+            f"the provider returned {what!r} instead of a Response",
+            kind=ErrorKind.UNKNOWN,
+            reason="malformed",
+        )
+
+
+Step = Attempt | Wait
