@@ -226,7 +226,7 @@ class BenchRegistry:
     def healthy(self, spec: str, call: int) -> None:
         """A probe showed the model to be up (first content, or the request's own fault): let all go on."""
         state = self._states.get(spec)
-        if state is None or state.prober != call:
+        if state is None:
             return
         with self._lock:
             if state.prober == call:
@@ -235,7 +235,7 @@ class BenchRegistry:
     def released(self, spec: str, call: int) -> None:
         """A call was cancelled: if it was the probe, its place is free."""
         state = self._states.get(spec)
-        if state is None or state.prober != call:
+        if state is None:
             return
         with self._lock:
             if state.prober == call:

@@ -158,7 +158,9 @@ class Call:
     def _ask(self) -> Iterator[Step]:
         """Ask one entry until it has answered, or is left."""
         entry = self._entry
-        for number in range(1, self._attempts + 1):
+        number = 0
+        while True:
+            number += 1
             began = self._admit()
             if not began:
                 self._skipped()

@@ -32,5 +32,5 @@ def _renew() -> None:
         lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
     os.register_at_fork(after_in_child=_renew)

@@ -88,6 +88,13 @@ def test_until_beyond_the_calendar_in_another_zone(desk: Desk) -> None:
     assert desk.left() is None
 
 
+def test_benches_are_listed_by_name(desk: Desk) -> None:
+    """Not in the order in which they were laid."""
+    for spec in ("b/m", "a/m", "c/m"):
+        desk.benches.bench(spec)
+    assert [bench.model for bench in desk.benches.list()] == ["a/m", "b/m", "c/m"]
+
+
 def test_bench_in_the_past_is_none(desk: Desk) -> None:
     """It replaces what stood, with nothing."""
     desk.benches.bench(M, for_=60)

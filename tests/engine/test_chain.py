@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import llm_failover_nb as fo
+from llm_failover_nb.engine.events import process_log
 from llm_failover_nb.testing import FakeClock, ScriptedProvider
 from tests.engine.conftest import Bed, dead, drive
 
@@ -221,6 +222,15 @@ def test_own_clock_beside_the_benches(bed: Bed, path: str) -> None:
     response = drive(path, bed.chain({"a": (slow, "ok")}, clock=clock, deadline=5))
     timeouts = [request.timeouts.attempt for request in bed.providers["a"].requests]
     assert (clock.sleeps, bed.clock.sleeps, response.latency, timeouts) == ([1.0], [], 2.0, [5.0, 3.0])
+
+
+def test_rows_go_to_the_process_log_unless_another_is_given(bed: Bed, path: str) -> None:
+    """What nobody redirected is where everybody looks."""
+    bed.add("a", ScriptedProvider("ok"))
+    here = drive(path, fo.parse_chain("a/m", **bed.world)).attempts[0]
+    there = drive(path, fo.parse_chain("a/m", registry=bed.registry, benches=bed.benches)).attempts[0]
+    logged = {row.call_id for row in process_log}
+    assert (here.call_id in logged, there.call_id in logged, len(bed.log)) == (False, True, 1)
 
 
 def test_coroutine_observer_is_refused(bed: Bed) -> None:

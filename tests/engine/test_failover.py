@@ -884,6 +884,20 @@ def test_deadline_without_attempt_timeout(bed: Bed, ask: Ask) -> None:
     assert bed.providers["a"].requests[0].timeouts.attempt == 5.0
 
 
+def test_deadline_is_caused_by_the_failure_before_it(bed: Bed, ask: Ask) -> None:
+    """Whatever it cuts, what had gone wrong until then is the error's cause."""
+    failure = down()
+
+    def slow(request: fo.Request) -> fo.ProviderError:
+        bed.clock.advance(10)
+        return failure
+
+    for script in (slow, failure):
+        with pytest.raises(fo.DeadlineExceeded) as caught:
+            ask(bed.chain({"a": script}, deadline=0.5))
+        assert caught.value.__cause__ is failure
+
+
 def test_wait_beyond_the_deadline_moves_on(bed: Bed, ask: Ask) -> None:
     """Where another model is there to be asked, no time is spent on a wait that cannot end well."""
     chain = bed.chain({"a": down(), "b": "ok"}, deadline=0.5)
@@ -1212,8 +1226,9 @@ def test_nobody_listening_costs_no_record(bed: Bed, monkeypatch: pytest.MonkeyPa
     made: list[object] = []
     monkeypatch.setattr(logger, "makeRecord", lambda *args, **kwargs: made.append(args))
     monkeypatch.setattr(logger, "propagate", False)
-    bed.chain({"a": dead(), "b": "ok"}).complete("hi")
-    assert made == []
+    bed.chain({"a": dead(), "b": "ok"}, observer=None).complete("hi")
+    bed.chain({"c": dead(), "d": "ok"}).complete("hi")
+    assert (made, len(bed.events)) == ([], 1)
 
 
 def test_secrets_are_masked_in_rows_and_messages(bed: Bed, ask: Ask) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from weakref import WeakSet
 
 import pytest
 
+from llm_failover_nb.engine import locks
 from llm_failover_nb.engine.locks import new_lock, new_rlock
 
 HELD = """
@@ -43,6 +45,15 @@ def test_a_lock_is_a_lock(new):
     lock = new()
     with lock:
         assert lock.acquire(blocking=False) == (new is new_rlock)
+
+
+def test_renewing_frees_a_lock_that_somebody_held(monkeypatch):
+    """What happens in the child, here without one."""
+    monkeypatch.setattr(locks, "_locks", WeakSet())
+    held, free = new_lock(), new_rlock()
+    held.acquire()
+    locks._renew()
+    assert (held.acquire(blocking=False), free.acquire(blocking=False)) == (True, True)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

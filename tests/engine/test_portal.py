@@ -13,7 +13,7 @@ from contextlib import aclosing, closing
 import pytest
 
 from llm_failover_nb.engine import portal as module
-from llm_failover_nb.engine.portal import AsyncFromSync, Portal, SyncFromAsync, calls_of
+from llm_failover_nb.engine.portal import AsyncFromSync, Portal, SyncFromAsync, calls_of, in_thread
 from llm_failover_nb.engine.timekeeper import Timed
 from llm_failover_nb.engine.types import Chunk, Request, Response
 
@@ -701,3 +701,20 @@ def test_a_step_whose_loop_is_gone_ends_quietly():
     for thread in threading.enumerate():
         if thread.name == "llm-failover-step":
             thread.join(30)
+
+
+def test_a_step_nobody_waits_for_any_more_settles_nothing():
+    """Its caller was cancelled, the loop goes on: the late answer is dropped without a word."""
+    released = threading.Event()
+
+    async def run():
+        step = in_thread(released.wait, 30)
+        step.cancel()
+        released.set()
+        for thread in threading.enumerate():
+            if thread.name == "llm-failover-step":
+                thread.join(30)
+        await in_thread(str)  # what the first thread told the loop has been heard by now
+        return step.cancelled()
+
+    assert asyncio.run(run())
