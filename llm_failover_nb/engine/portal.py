@@ -231,9 +231,8 @@ def _close_after(step: asyncio.Future[Chunk | None], chunks: Generator[Chunk, No
     """Close a generator, but not while a thread is in it: one that runs cannot be closed."""
 
     def ended(done: asyncio.Future[Chunk | None]) -> None:
-        if not done.cancelled():
-            done.exception()  # asked for, or the loop would report it as never retrieved
-            chunks.close()
+        done.exception()  # asked for, or the loop would report it as never retrieved
+        chunks.close()
 
     if step.done():
         chunks.close()
