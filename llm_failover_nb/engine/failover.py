@@ -171,7 +171,7 @@ class Call:
                 return
             error = attempt.error = _kept(attempt.error, entry.spec)
             verdict = self._judge(attempt, error)
-            wait = self._wait_before_retry(number, verdict)
+            wait = self._wait_before_retry(attempt, verdict)
             if wait is None:
                 self._leave(attempt, error, verdict)
                 return
@@ -213,14 +213,14 @@ class Call:
             # The deadline may have cut it: evidence about the clock, not about the model.
             self.release()
             self._record_attempt(attempt, "cancelled", Verdict(ErrorKind.UNKNOWN, "deadline"))
-            raise self._deadline_exceeded("".join(attempt.parts)) from error
-        verdict = self.setup.classify(error)
+            raise self._deadline_exceeded(attempt.text) from error
+        verdict = self._classified(error)
         if isinstance(error, ProviderError):
             error.model = self._entry.spec
             error.kind, error.reason = verdict.kind, verdict.reason
         if attempt.committed and self.setup.policy.midstream == "raise":
             self._leave(attempt, error, verdict, outcome="interrupted")
-            text = "".join(attempt.parts)
+            text = attempt.text
             raise StreamInterrupted(
                 f"{self._entry.spec} failed after {len(text)} characters of its answer: {_line(error)}",
                 text=text,
@@ -232,9 +232,16 @@ class Call:
         self._restart_due = self._restart_due or attempt.committed
         return verdict
 
-    def _wait_before_retry(self, number: int, verdict: Verdict) -> float | None:
+    def _classified(self, error: Exception) -> Verdict:
+        try:
+            return self.setup.classify(error)
+        except Exception:  # noqa: BLE001  # somebody else's function; logged below
+            logger.exception("the classifier raised; %s counts as unknown", type(error).__name__)
+            return Verdict(ErrorKind.UNKNOWN, "unknown")
+
+    def _wait_before_retry(self, attempt: Attempt, verdict: Verdict) -> float | None:
         """Seconds to wait before asking the same model again; ``None`` to leave it."""
-        if number >= self._attempts or not verdict.retry_in_place:
+        if attempt.number >= self._attempts or not verdict.retry_in_place:
             return None
         if verdict.kind not in (ErrorKind.TRANSIENT, ErrorKind.UNKNOWN):
             return None
@@ -242,19 +249,29 @@ class Call:
         left = self._left()
         if asked > self.setup.policy.max_wait and not (asked <= left < math.inf and not self._another_live()):
             return None
-        wait = max(self.setup.policy.wait_after(number), asked)
+        try:
+            wait = max(self.setup.policy.wait_after(attempt.number), asked)
+        except Exception:
+            self._give_up(attempt, verdict)
+            raise
         if wait < left:
             return wait
         if self._rest:
             return None
+        self._give_up(attempt, verdict)
+        raise self._deadline_exceeded() from attempt.error
+
+    def _give_up(self, attempt: Attempt, verdict: Verdict) -> None:
+        """The call ends after a failed attempt that might have been retried: no failure is counted."""
         self.release()
-        raise self._deadline_exceeded() from self._errors[self._entry.position]
+        self._record_attempt(attempt, "exhausted", verdict)
 
     def _leave(self, attempt: Attempt, error: Exception, verdict: Verdict, *, outcome: str = "") -> None:
         """Settle what a failure changes, then record it and tell it."""
         until = self._bench(attempt, verdict)
         now = self.setup.clock.now()
-        benched_for = 0.0 if until is None else seconds_until(until, now)
+        # By the clock that laid it.
+        benched_for = 0.0 if until is None else seconds_until(until, self.setup.benches.clock.now())
         following = "" if outcome else self._next_spec()
         outcome = outcome or ("failover" if following else "exhausted")
         self._record_attempt(attempt, outcome, verdict, until is not None, benched_for, following)
@@ -293,7 +310,6 @@ class Call:
     def _skipped(self) -> None:
         """The entry was benched after the call began, and another is live."""
         entry = self._entry
-        self.release()
         error = ProviderError("passed by: benched since the call began", model=entry.spec, reason="benched")
         self._errors.setdefault(entry.position, error)
         self._record(entry, "skipped", verdict=Verdict(ErrorKind.UNKNOWN, "benched"))
@@ -316,7 +332,7 @@ class Call:
         self._records.append(record)
         self.setup.log.append(record)
         self._response = Response(
-            "".join(attempt.parts) or answer.text,
+            attempt.text,
             entry.spec, answer.finish_reason, usage, tuple(self._records),
             answer.cost if answer.cost is not None else usage.cost,
             now - self._start, None if first is None else first - self._start,

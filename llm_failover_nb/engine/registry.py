@@ -109,10 +109,13 @@ class SpecRegistry:
                 yield from self._expand(target, (*within, part))
 
     def _spec(self, part: str) -> str:
-        if "/" not in part and (near := difflib.get_close_matches(part, self._aliases, n=1)):
-            raise ChainSpecError(f"{part!r} is neither a spec nor an alias: did you mean {near[0]!r}?")
-        if "/" not in part and part in self.names():
-            raise ChainSpecError(f"{part!r} is no spec: write provider/model, such as {part}/model-name")
+        if "/" not in part:
+            if near := difflib.get_close_matches(part, self._aliases, n=1):
+                raise ChainSpecError(f"{part!r} is neither a spec nor an alias: did you mean {near[0]!r}?")
+            if near := difflib.get_close_matches(part, self.names(), n=1):
+                raise ChainSpecError(
+                    f"{part!r} is no spec: write provider/model, such as {near[0]}/model-name"
+                )
         split_spec(part)
         return part
 

@@ -68,7 +68,7 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if error is None:
-            self.error = self._misfit()
+            self.error = self._misfit() or self._lateness()
             if self.error is None:
                 self._call.answered(self)
             return False
@@ -104,7 +104,9 @@ class Attempt:
             chunk = self._release()
         elif not (chunk.text or chunk.tool):
             return ()
-        return (chunk,) if self.committed else self._commit(chunk)
+        if self.committed:
+            return (chunk,)
+        return self._commit(chunk) if chunk.text.strip() or chunk.tool else ()
 
     def finish(self) -> Sequence[Chunk]:
         """What is left to hand on when the provider's stream has ended."""
@@ -122,7 +124,18 @@ class Attempt:
         self.committed = True
         self.first_token = self._call.setup.clock.monotonic()
         self._call.saw_content()
-        return (*self._call.restart(), chunk)
+        blanks = (self._release(),) if self.held else ()
+        return (*self._call.restart(), *blanks, chunk)
+
+    @property
+    def text(self) -> str:
+        """What has come of the answer."""
+        return "".join(self.parts) or (self.response.text if self.response is not None else "")
+
+    def _lateness(self) -> TimeoutError | None:
+        if self._call.has_deadline and self._call.late():
+            return TimeoutError("the answer came after the deadline")
+        return None
 
     def _misfit(self) -> ProviderError | None:
         """The failure of a provider that returned what is no answer; a stream need not say ``done``."""

@@ -125,6 +125,12 @@ def test_rows_tell_each_attempt_whole(bed: Bed, path: str) -> None:
     assert list(bed.log) == list(response.attempts)
 
 
+def test_rows_tell_the_models_place_in_the_chain(bed: Bed, ask: Ask) -> None:
+    """Counted from 0, whether it failed or answered."""
+    ask(bed.chain({"a": dead(), "b": dead(), "c": "ok"}))
+    assert [(row.model, row.position) for row in bed.log] == [("a/m", 0), ("b/m", 1), ("c/m", 2)]
+
+
 def test_every_call_has_a_number_of_its_own(bed: Bed, ask: Ask) -> None:
     """Rows and events of one call are told from another's by it."""
     chain = bed.chain({"a": "ok"})
@@ -385,6 +391,32 @@ def test_own_kind_leaves_the_rest_of_the_verdict(bed: Bed, ask: Ask) -> None:
     assert (bed.clock.sleeps, response.attempts[0].kind, response.attempts[0].reason) == (
         [4.0], "unknown", "rate_limit",
     )  # fmt: skip
+
+
+def test_classifier_that_raises_knows_nothing(bed: Bed, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    """Its own failure is logged, and the error it was asked about counts as unknown."""
+
+    def broken(error: BaseException) -> fo.ErrorKind:
+        raise RuntimeError("classifier")
+
+    chain = bed.chain({"a": dead(), "b": "ok"}, classify=broken, max_retries=1)
+    assert (ask(chain).model, bed.events[0].kind) == ("b/m", fo.ErrorKind.UNKNOWN)
+    assert "the classifier raised" in caplog.text
+
+
+def test_backoff_that_raises_leaves_no_probe(bed: Bed, ask: Ask) -> None:
+    """Bad input of the caller's ends the call; the attempt has its row, the probe's place is free."""
+
+    def broken(attempt: int) -> float:
+        raise RuntimeError("backoff")
+
+    chain = bed.chain({"a": (dead(), down(), "ok")}, backoff=broken)
+    with pytest.raises(fo.AllModelsFailed):
+        ask(chain)
+    bed.clock.advance(301)
+    with pytest.raises(RuntimeError, match="backoff"):
+        ask(chain)
+    assert (bed.outcomes()[-1], bed.benches.blocked("a/m", call=-1)) == (("a/m", "exhausted"), False)
 
 
 def test_error_is_told_its_model_and_meaning(bed: Bed, ask: Ask) -> None:
@@ -866,6 +898,23 @@ def test_timeouts_reach_the_provider(bed: Bed, ask: Ask) -> None:
         assert bed.providers["a"].requests[0].timeouts == Timeouts(1, 2, 3, attempt)
 
 
+def late_text(path: str) -> str:
+    """A completion came whole; a stream was stopped before its first chunk was taken."""
+    return "" if "stream" in path else "late"
+
+
+def test_answer_after_the_deadline_is_late_but_not_lost(bed: Bed, ask: Ask, path: str) -> None:
+    """A provider that cannot be stopped answers too late: the error carries what it said."""
+
+    def late(request: fo.Request) -> str:
+        bed.clock.advance(10)
+        return "late"
+
+    with pytest.raises(fo.DeadlineExceeded) as caught:
+        ask(bed.chain({"a": late}, deadline=5))
+    assert (caught.value.text, bed.outcomes(), bed.events) == (late_text(path), [("a/m", "cancelled")], [])
+
+
 def test_deadline_is_folded_into_the_attempts_timeout(bed: Bed, ask: Ask) -> None:
     """What is left of the deadline is what the provider may take."""
 
@@ -909,7 +958,7 @@ def test_wait_beyond_the_deadline_ends_the_call_on_the_last_entry(bed: Bed, ask:
     chain = bed.chain({"a": down()}, deadline=0.5)
     with pytest.raises(fo.DeadlineExceeded):
         ask(chain)
-    assert (bed.clock.sleeps, bed.benched()) == ([], {})
+    assert (bed.clock.sleeps, bed.benched(), bed.outcomes()) == ([], {}, [("a/m", "exhausted")])
 
 
 def test_deadline_between_attempts(bed: Bed, path: str) -> None:
@@ -926,9 +975,9 @@ def test_deadline_between_attempts(bed: Bed, path: str) -> None:
         await asleep(seconds)
 
     bed.clock.sleep, bed.clock.asleep = slow_sleep, slow_asleep
-    with pytest.raises(fo.DeadlineExceeded):
+    with pytest.raises(fo.DeadlineExceeded) as caught:
         drive(path, chain)
-    assert bed.asked("a") == 1
+    assert (bed.asked("a"), type(caught.value.__cause__)) == (1, fo.ProviderError)
 
 
 def test_deadline_in_a_stream_keeps_the_text(bed: Bed, streaming: str) -> None:
@@ -992,6 +1041,16 @@ def test_blanks_before_content_are_kept(bed: Bed, streaming: str) -> None:
     """What was held back goes with the first content, so that no character is lost."""
     chunks = chunks_of(streaming, bed.chain({"a": ["\n", " ", "ok"]}))
     assert [c.text for c in chunks] == ["\n ok", ""]
+
+
+def test_blanks_before_reasoning_are_kept(bed: Bed, streaming: str) -> None:
+    """Whatever kind the first content is of; blank reasoning is none."""
+    script = ["\n", fo.Chunk(" ", "reasoning"), fo.Chunk("hm", "reasoning"), fo.Chunk(" ", "reasoning"), "ok"]
+    chunks = chunks_of(streaming, bed.chain({"a": script}))
+    assert [(c.kind, c.text) for c in chunks[:-1]] == [
+        ("text", "\n"), ("reasoning", "hm"), ("reasoning", " "), ("text", "ok"),
+    ]  # fmt: skip
+    assert chunks[-1].response.text == "\nok"
 
 
 def test_answer_of_blanks_alone_is_delivered(bed: Bed, streaming: str) -> None:
@@ -1199,6 +1258,14 @@ def test_decision_is_a_warning_with_its_facts(bed: Bed, ask: Ask, caplog: pytest
             "next": "b/m",
         },
     )
+
+
+def test_decision_that_nobody_observes_is_a_warning(
+    bed: Bed, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logging is no observer: who switched those off still has it."""
+    ask(bed.chain({"a": dead(), "b": "ok"}, observer=None))
+    assert [(r.levelname, r.model, r.next) for r in caplog.records] == [("WARNING", "a/m", "b/m")]
 
 
 def test_midstream_failure_is_a_warning_too(

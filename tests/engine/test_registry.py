@@ -352,5 +352,6 @@ def test_an_alias_can_be_forgotten():
 
 def test_a_bare_provider_is_shown_with_a_model():
     """The example is the provider that was meant."""
-    with pytest.raises(ChainSpecError, match="such as sim/model-name"):
-        SpecRegistry().expand("sim")
+    for text in ("sim", "simm"):
+        with pytest.raises(ChainSpecError, match="such as sim/model-name"):
+            SpecRegistry().expand(text)
