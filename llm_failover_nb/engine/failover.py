@@ -169,7 +169,7 @@ class Call:
             yield attempt
             if attempt.error is None:
                 return
-            error = attempt.error = _kept(attempt.error, entry.spec)
+            error = attempt.error = _kept(attempt.error, entry)
             verdict = self._judge(attempt, error)
             wait = self._wait_before_retry(attempt, verdict)
             if wait is None:
@@ -437,11 +437,11 @@ class Call:
         self.setup.log.append(record)
 
 
-def _kept(error: Exception, spec: str) -> Exception:
+def _kept(error: Exception, entry: Entry) -> Exception:
     """An error as events and groups keep it: without frames, which hold requests and the keys in them."""
     if error.__traceback__ is not None and logger.isEnabledFor(logging.DEBUG):
-        logger.debug("an attempt on %s failed", spec, exc_info=error)
-    if isinstance(error, ProviderError) and error.model not in ("", spec):
+        logger.debug("an attempt on %s failed", entry.spec, exc_info=error)
+    if isinstance(error, ProviderError) and error.model not in ("", entry.name, entry.spec):
         # It is labelled already: one instance may be the failure of several entries.
         error = copy.copy(error)
     error.__cause__ = error.__context__ = None

@@ -456,7 +456,7 @@ def test_one_error_of_two_models_keeps_both_names(bed: Bed, ask: Ask) -> None:
     """An instance that several entries raise is told apart in what is kept."""
     error = dead()
     with pytest.raises(fo.AllModelsFailed) as caught:
-        ask(bed.chain({"a": error, "b": error}))
+        ask(bed.chain({"a": error, "b": error}))  # both of the bare name m
     assert [each.model for each in caught.value.exceptions] == ["a/m", "b/m"]
 
 
