@@ -171,10 +171,10 @@ def _require(*modules: str) -> None:
 
 def _ensure_model() -> None:
     """The local model, where it can be had; without it the notebook runs too, and people are told."""
-    from llm_failover_nb.providers import weights
+    from llm_failover_nb.providers import local, weights
 
     try:
-        if importlib.util.find_spec("xllamacpp") is None:
+        if not local.extra_installed():
             raise CommandError(f"local models need the extra: run  pip install '{PROGRAM}[local]'")
         weights.install(_say)
     except (FailoverError, OSError) as error:

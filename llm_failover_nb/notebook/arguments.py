@@ -52,7 +52,7 @@ class CellArguments:
         system: The system prompt.
         temperature: Sampling temperature, as the provider scales it.
         max_tokens: The most tokens to answer with.
-        out: The name that the ``Response`` is bound to.
+        out: The name that the ``Response`` is bound to; a cell that fails leaves it unbound.
         stream: Whether the answer is shown while it comes.
     """
 
@@ -128,7 +128,7 @@ KEYS: tuple[Key[object], ...] = (
     Key("system", _text, 'system="Answer in one sentence."', "the system prompt"),
     Key("temperature", _temperature, "temperature=0.2", "sampling temperature"),
     Key("max_tokens", _max_tokens, "max_tokens=200", "the most tokens to answer with"),
-    Key("out", _name, "out=answer", "bind the Response to this name"),
+    Key("out", _name, "out=answer", "bind the Response to this name; unbound where the cell fails"),
     Key("stream", _switch, "stream=off", "show the answer while it comes (on) or once it is whole (off)"),
 )
 """The keys of ``%%llm``, in the order of the help."""
@@ -176,15 +176,17 @@ def parse_cell(line: str) -> CellArguments:
     """
     keys = {key.name: key for key in KEYS}
     values: dict[str, object] = {}
+    before = ""
     for word in _words(line):
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise ArgumentError(_no_pair(word))
+            raise ArgumentError(_no_pair(word, before))
         if name not in keys:
             raise ArgumentError(f"unknown key {name!r} in {word!r}: {_nearest_key(name)}")
         if name in values:
             raise ArgumentError(f"{name} is given twice, the second time as {word!r}: keep one of them")
         values[name] = _value(keys[name], value)
+        before = word
     return CellArguments(**values)  # type: ignore[arg-type]  # each row of KEYS reads its own field's type
 
 
@@ -268,7 +270,10 @@ def _value(key: Key[object], value: str) -> object:
         raise ArgumentError(f"{key.name}={value!r}: {error}, such as {key.example}") from None
 
 
-def _no_pair(word: str) -> str:
+def _no_pair(word: str, before: str) -> str:
+    if before.endswith(",") or (before and word.startswith(",")):
+        whole = f"{before.rstrip(',')},{word.strip(',')}".rstrip(",")
+        return f"{word!r} is no key=value: write {whole} without a space, or quote it"
     bare = word.strip("=").lstrip("-")
     key = next((key for key in KEYS if key.name == bare), None)
     if key is not None:

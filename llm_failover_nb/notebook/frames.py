@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_failover_nb.engine.errors import ErrorKind
 from llm_failover_nb.engine.events import MISSING, NUMBERS, WORDS, AttemptRecord, Block, EventLog, process_log
+from llm_failover_nb.notebook.text import well_formed
 
 try:
     import numpy as np
@@ -97,7 +98,8 @@ def _words(blocks: Sequence[Block], surplus: int) -> dict[str, object]:
     # Where each row's table begins in `shared`.
     lengths = np.array([len(table) for table in tables], dtype="int32")
     starts = np.repeat(np.cumsum(lengths, dtype="int32") - lengths, [block.size for block in blocks])
-    words = np.array([*code, None], dtype=object)[:-1]  # the None keeps numpy from guessing a type
+    # What is no UTF-8 could be neither shown nor saved. The None keeps numpy from guessing a type.
+    words = np.array([*map(well_formed, code), None], dtype=object)[:-1]
     columns: dict[str, object] = {}
     for name in WORDS:
         codes = shared[(_joined((b.words[name] for b in blocks), "int32") + starts)[surplus:]]

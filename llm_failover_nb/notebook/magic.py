@@ -6,8 +6,7 @@ Which model is asked, how often, and what a failure means is the engine's; how i
 from __future__ import annotations
 
 import difflib
-import importlib.util
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -21,6 +20,7 @@ from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.events import checked_observers, current_cell, get_failover_observer
 from llm_failover_nb.engine.types import Chunk, Response
 from llm_failover_nb.notebook import render
+from llm_failover_nb.notebook.aliases import FileAliases
 from llm_failover_nb.notebook.arguments import (
     COMMANDS,
     KEYS,
@@ -32,7 +32,8 @@ from llm_failover_nb.notebook.arguments import (
     parse_spec,
 )
 from llm_failover_nb.notebook.live import CellScreen, Live
-from llm_failover_nb.providers import weights
+from llm_failover_nb.notebook.text import plain
+from llm_failover_nb.providers import local
 from llm_failover_nb.settings import load_settings, settings_path
 
 if TYPE_CHECKING:
@@ -49,6 +50,18 @@ _NAME = "llm"
 _LOCAL = "local/smollm2"
 _ECHO = "sim/echo"
 _CHOOSE = "to choose, write %%llm chain=provider/model, or set chain in the settings (%llm help says where)"
+
+
+_HELP = (
+    render.HelpPart(
+        "%%llm key=value … asks the models of a chain; the prompt stands in the lines below",
+        tuple((key.example, key.help) for key in KEYS),
+    ),
+    render.HelpPart(
+        "%llm looks after the chain, the benches and the events",
+        tuple((command.typed, command.help) for command in COMMANDS),
+    ),
+)
 
 
 class CellFailed(FailoverError):
@@ -104,7 +117,7 @@ class LLM:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self._aliases: dict[str, str] = {}
+        self._aliases = FileAliases(process_registry)
 
     @no_var_expand
     def cell(self, line: str, cell: str) -> None:
@@ -116,6 +129,8 @@ class LLM:
             Which planet is the largest?
 
         Keys: ``chain system temperature max_tokens out stream``; ``%llm help`` says what each does.
+        ``out=`` is bound to the answer, and to nothing while there is none: a cell that fails or is
+        interrupted leaves the name unbound, one that is refused before it asks leaves it as it was.
         """
         with _usage_errors():
             arguments = parse_cell(line)
@@ -125,6 +140,9 @@ class LLM:
             chain = _chain(choice.chain, live)
         benched, now = tuple(process_benches.list()), process_benches.clock.now()
         question = _Question(chain, prompt, arguments, choice.note, benched, now)
+        if arguments.out is not None:
+            # What an earlier run left there would be taken for this one's answer.
+            self._shell.user_ns.pop(arguments.out, None)
         with _cell_number(self._shell.execution_count):
             response = _answered(question, live)
         if arguments.out is not None:
@@ -148,23 +166,20 @@ class LLM:
 
     def _choice(self, given: str | None = None) -> _Choice:
         settings = load_settings()
-        self._register(settings.aliases)
+        self._aliases.follow(settings.aliases)
         if given is not None:
             return _Choice(given)
         if settings.chain is not None:
             return _Choice(settings.chain)
-        if importlib.util.find_spec("xllamacpp") is not None and weights.find() is not None:
+        if local.available():
             what = f"no chain is set, so {_LOCAL} answers: a small model on this machine, often wrong"
             return _Choice(_LOCAL, f"{what}; {_CHOOSE}")
         what = f"no chain is set and no local model is installed, so {_ECHO} only repeats the prompt"
         return _Choice(_ECHO, f"{what}; {_CHOOSE}")
 
-    def _register(self, aliases: Mapping[str, str]) -> None:
-        """Tell the registry of aliases that are new in the file: those set in the session stay."""
-        for name, target in aliases.items():
-            if self._aliases.get(name) != target:
-                process_registry.alias(name, target)
-                self._aliases[name] = target
+    def withdraw(self) -> None:
+        """Take back the aliases that the settings file brought into the registry."""
+        self._aliases.follow({})
 
     # The subcommands
 
@@ -195,14 +210,14 @@ class LLM:
         laid = {bench.model: bench for bench in process_benches.list()}
         for spec in specs:
             bench = laid.get(spec)
-            print(f"{spec}: {render.bench_words(bench, now) if bench else 'benched, and the time is over'}")
+            _say(f"{spec}: {render.bench_words(bench, now) if bench else 'benched, and the time is over'}")
 
     def _unbench(self, words: tuple[str, ...]) -> None:
         for spec in self._specs(parse_spec(words)):
             if process_benches.unbench(spec):
-                print(f"{spec}: no longer benched")
+                _say(f"{spec}: no longer benched")
             else:
-                print(f"{spec}: was not benched{_meant(spec)}")
+                _say(f"{spec}: was not benched{_meant(spec)}")
 
     def _specs(self, text: str) -> list[str]:
         self._choice()
@@ -211,14 +226,10 @@ class LLM:
         raise ArgumentError(f"{text!r} names no model: write provider/model, such as openai/gpt-x")
 
     def _help(self, _: tuple[str, ...]) -> None:
-        width = max(len(row) for row in (*(key.example for key in KEYS), *(c.typed for c in COMMANDS)))
-        print("%%llm key=value ...        ask the models of a chain; the prompt stands in the lines below\n")
-        for key in KEYS:
-            print(f"  {key.example:<{width}}  {key.help}")
-        print()
-        for command in COMMANDS:
-            print(f"{command.typed:<{width + 2}}  {command.help}")
-        print(f"\nsettings: {settings_path()}")
+        hint = f"settings: {settings_path()}"
+        Live(CellScreen(), watched=False).finish(
+            render.help_html(_HELP, hint=hint), render.help_text(_HELP, hint=hint)
+        )
 
 
 def load(shell: InteractiveShell) -> None:
@@ -234,7 +245,7 @@ def unload(shell: InteractiveShell) -> None:
     manager = shell.magics_manager
     ours = [table for table in manager.magics.values() if _is_ours(table.get(_NAME))]
     for table in ours:
-        del table[_NAME]
+        table.pop(_NAME).__self__.withdraw()
     if ours:
         # The manager keeps what was registered as a function on an object of its own, too.
         vars(manager.user_magics).pop(_NAME, None)
@@ -331,7 +342,7 @@ def _usage_errors() -> Iterator[None]:
     try:
         yield
     except (FailoverError, ValueError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(plain(str(error))) from None
 
 
 # Small questions
@@ -343,6 +354,10 @@ def _events() -> pd.DataFrame:
     except ImportError as error:
         raise UsageError(str(error)) from None
     return events_frame()
+
+
+def _say(text: str) -> None:
+    print(plain(text))
 
 
 def _missing_key(provider: object) -> str | None:

@@ -1,13 +1,12 @@
 """What a cell shows, as HTML and as plain text: pure functions of data. No IPython, no state, no decision.
 
 What models and providers wrote is untrusted: a front end runs what it finds in a fresh output. An answer
-passes Markdown without HTML and then nh3 with a short list of tags; every other text is escaped, and loses
-control characters. Only the markup in this module is ours.
+passes `markdown.py`; every other text is escaped. All of them pass `text.py`'s ``plain``, on the way into
+HTML and into plain text alike. Only the markup in this module is ours.
 """
 
 from __future__ import annotations
 
-import functools
 import html
 import math
 import re
@@ -15,16 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-import nh3
-from markdown_it import MarkdownIt
-
 from llm_failover_nb.engine.bench import BenchedModel
 from llm_failover_nb.engine.errors import AllModelsFailed, FailoverError, ProviderError
 from llm_failover_nb.engine.events import AttemptRecord
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.types import Response
+from llm_failover_nb.notebook.markdown import markdown_html, reaches_out
+from llm_failover_nb.notebook.text import plain
 
 __all__ = [
+    "HelpPart",
     "Row",
     "Standing",
     "answer_html",
@@ -34,37 +33,32 @@ __all__ = [
     "failure_html",
     "failure_lines",
     "failure_text",
+    "help_html",
+    "help_text",
     "live_html",
     "live_text",
-    "markdown_html",
     "partial_html",
     "partial_text",
     "passed_rows",
-    "plain",
     "status_html",
     "status_text",
 ]
 
-# What CommonMark and tables need; links are the only thing with an address.
-_TAGS = {
-    *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p"),
-    *("pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
-}
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
-_SCHEMES = {"http", "https", "mailto"}
-
-# Longer answers are shown as they are: laying them out would hold up the kernel.
-_LONGEST_MARKDOWN = 200_000
-
 # An error's text in a table; a provider may send pages.
 _LONGEST_ERROR = 300
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # They reverse the order of what follows on a line: fit to forge names.
 _DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 # These cost nothing, so that no price could apply.
 _FREE = ("local/", "sim/")
+
+# finish reason -> why an answer ends before its end.
+_CUT_SHORT = {
+    "length": "cut short by the limit of tokens",
+    "max_tokens": "cut short by the limit of tokens",
+    "content_filter": "cut short by the content filter",
+}
 
 # reason -> what happened, and what a person can do.
 _REASONS = {
@@ -89,11 +83,14 @@ _REASONS = {
 }
 _UNKNOWN_REASON = ("failed", "read what it says, or add a model to the chain")
 
+# What a state looks like, beside its words: shapes that every font has, so no pause sign.
+_READY, _NO_KEY, _BENCHED = "●", "○", "■"
+
 _STYLE = """<style>
 .llm-failover{--lf-ink:var(--jp-content-font-color1,currentColor);
 --lf-line:var(--jp-border-color2,color-mix(in srgb,var(--lf-ink) 25%,transparent));
 --lf-soft:var(--jp-layout-color2,color-mix(in srgb,var(--lf-ink) 7%,transparent));
-color:var(--lf-ink);overflow-wrap:anywhere;max-width:100%}
+color:var(--lf-ink);overflow-wrap:anywhere;max-width:100%;padding:0 var(--jp-code-padding,5px)}
 .llm-failover .lf-small{font-size:.86em;line-height:1.5;
 color:color-mix(in srgb,var(--lf-ink) 78%,transparent)}
 .llm-failover .lf-small p{margin:0}
@@ -111,8 +108,15 @@ font-size:1em;line-height:1.45;color:inherit}
 .llm-failover .lf-table th,.llm-failover .lf-table td{text-align:left;vertical-align:top;white-space:normal;
 padding:.3em .8em .3em 0;border:0;border-bottom:1px solid var(--lf-line);background:none}
 .llm-failover .lf-table .lf-model{min-width:9em}
-.llm-failover .lf-table th{font-weight:600}
+.llm-failover .lf-table th{font-weight:600;white-space:nowrap}
+.llm-failover .lf-table .lf-state{padding-left:1.3em;text-indent:-1.3em}
+.llm-failover .lf-table .lf-state span{display:inline-block;width:1em;text-indent:0}
+.llm-failover .lf-table .lf-typed{width:45%}
+.llm-failover .lf-table .lf-typed samp{white-space:pre}
 .llm-failover samp{font-family:var(--jp-code-font-family,monospace);font-size:.94em;white-space:pre-wrap}
+.llm-failover .lf-answer{overflow-x:auto;overflow-y:hidden}
+.llm-failover .lf-answer>:first-child{margin-top:.2em}
+.llm-failover .lf-answer>:last-child{margin-bottom:0}
 .llm-failover .lf-answer code{background:var(--lf-soft);padding:.1em .25em}
 .llm-failover .lf-answer pre{background:var(--lf-soft);padding:.6em .8em;overflow-x:auto}
 .llm-failover .lf-answer pre code{padding:0;background:none;white-space:pre}
@@ -159,6 +163,19 @@ class Standing:
     model: str
     bench: BenchedModel | None = None
     missing_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HelpPart:
+    """A part of the help.
+
+    Args:
+        title: What is typed and what for, in one line.
+        rows: Each thing to type, and what it does.
+    """
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
 
 
 def failed_rows(attempts: Sequence[AttemptRecord], zone: tzinfo | None = None) -> tuple[Row, ...]:
@@ -238,12 +255,12 @@ def answer_html(response: Response, *, passed: Sequence[Row] = (), note: str = "
 def answer_text(response: Response, *, passed: Sequence[Row] = (), note: str = "") -> str:
     """:func:`answer_html` for a terminal."""
     failed = failed_rows(response.attempts)
-    lines = [plain(response.text) or "(the answer has no text)", ""]
+    lines = [response.text or "(the answer has no text)", ""]
     if note:
         lines.append(_line(note))
     lines += [f"-- {_who(response, failed, passed)}", f"   {' · '.join(_stats(response))}"]
     lines += [f"   {_row_text(row)}" for row in (*failed, *passed)]
-    return "\n".join(lines)
+    return _joined(lines)
 
 
 def partial_html(text: str, what: str, *, note: str = "") -> str:
@@ -253,7 +270,7 @@ def partial_html(text: str, what: str, *, note: str = "") -> str:
 
 def partial_text(text: str, what: str, *, note: str = "") -> str:
     """:func:`partial_html` for a terminal."""
-    return "\n".join(filter(None, (plain(text), f"-- {_line(what)}", _line(note))))
+    return _joined(filter(None, (text, f"-- {_line(what)}", _line(note))))
 
 
 # A failure
@@ -272,7 +289,7 @@ def failure_html(error: FailoverError, *, text: str = "", passed: Sequence[Row] 
     table = _table(rows, "what to do") if rows else ""
     return _page(
         _answer(text) if text.strip() else "",
-        _failed_note(_headline(error)),
+        _failed_note(_said_in_short(error, passed)),
         f"<div class='lf-small mathjax_ignore'>{table}</div>" if table else "",
         _note_html(note),
     )
@@ -280,13 +297,13 @@ def failure_html(error: FailoverError, *, text: str = "", passed: Sequence[Row] 
 
 def failure_text(error: FailoverError, *, text: str = "", passed: Sequence[Row] = (), note: str = "") -> str:
     """:func:`failure_html` for a terminal."""
-    lines = [plain(text), *failure_lines(error, passed=passed), _line(note)]
-    return "\n".join(filter(None, lines))
+    lines = [text, _said_in_short(error, passed), *_failure_table(error, passed), _line(note)]
+    return _joined(filter(None, lines))
 
 
 def failure_lines(error: FailoverError, *, passed: Sequence[Row] = ()) -> list[str]:
     """A failure in a line of its own and a line a model: what a traceback would bury."""
-    return [_headline(error), *(f"  {_row_text(row)}" for row in _failure_rows(error, passed))]
+    return [_headline(error), *_failure_table(error, passed)]
 
 
 # While it runs
@@ -302,9 +319,9 @@ def live_html(text: str, *, abandoned: str = "", doing: str = "") -> str:
     """
     parts = []
     if abandoned:
-        parts.append(f"<pre class='lf-live'><del>{_escaped(plain(abandoned))}</del></pre>")
+        parts.append(f"<div class='lf-live mathjax_ignore'><del>{_escaped(abandoned)}</del></div>")
     if text:
-        parts.append(f"<pre class='lf-live'>{_escaped(plain(text))}</pre>")
+        parts.append(f"<div class='lf-live mathjax_ignore'>{_escaped(text)}</div>")
     if doing:
         parts.append(f"<p class='lf-small mathjax_ignore'>{_escaped(_line(doing))}</p>")
     return _page(*parts)
@@ -312,8 +329,8 @@ def live_html(text: str, *, abandoned: str = "", doing: str = "") -> str:
 
 def live_text(text: str, *, abandoned: str = "", doing: str = "") -> str:
     """:func:`live_html` for a terminal."""
-    mark = f"[abandoned] {plain(abandoned)}" if abandoned else ""
-    return "\n".join(filter(None, (mark, plain(text), _line(doing))))
+    mark = f"[abandoned] {abandoned}" if abandoned else ""
+    return _joined(filter(None, (mark, text, _line(doing))))
 
 
 # The status
@@ -332,9 +349,9 @@ def status_html(
         hint: What to do next, in one line.
     """
     rows = "".join(
-        f"<tr><td>{number}</td><td class='lf-model'><samp>{_escaped(_line(model))}</samp></td>"
-        f"<td>{_escaped(state)}</td></tr>"
-        for number, model, state in _status_rows(entries, others, now)
+        f"<tr><td>{place}</td><td class='lf-model'><samp>{_escaped(_line(model))}</samp></td>"
+        f"<td class='lf-state'><span>{mark}</span> {_escaped(state)}</td></tr>"
+        for place, model, mark, state in _status_rows(entries, others, now)
     )
     return _page(
         f"<div class='lf-small mathjax_ignore'><p><b>{_escaped(_line(title))}</b></p>"
@@ -350,10 +367,10 @@ def status_text(
 ) -> str:
     """:func:`status_html` for a terminal."""
     rows = [
-        f"  {number:>3}  {_line(model)}: {state}"
-        for number, model, state in _status_rows(entries, others, now)
+        f"  {place:>3} {mark} {_line(model)}: {state}"
+        for place, model, mark, state in _status_rows(entries, others, now)
     ]
-    return "\n".join(filter(None, [_line(title), *rows, _line(hint)]))
+    return _joined(filter(None, [_line(title), *rows, _line(hint)]))
 
 
 def bench_words(bench: BenchedModel, now: datetime, zone: tzinfo | None = None) -> str:
@@ -365,39 +382,39 @@ def bench_words(bench: BenchedModel, now: datetime, zone: tzinfo | None = None) 
     return f"benched{by} until {_time(bench.until, now, zone)}, {_duration(left)} left"
 
 
-# Texts of others
+# The help
 
 
-def markdown_html(text: str) -> str:
-    """Markdown of a model's as HTML that does nothing and fetches nothing.
+def help_html(parts: Sequence[HelpPart], *, hint: str = "") -> str:
+    """What can be typed, and what it does.
 
-    Raw HTML is shown as text, an image as the link to it; links go to http, https and mailto alone.
-
-    >>> markdown_html("**yes** <script>alert(1)</script>")
-    '<p><strong>yes</strong> &lt;script&gt;alert(1)&lt;/script&gt;</p>\\n'
+    Args:
+        parts: The help's parts, in order.
+        hint: One line to stand at the end.
     """
-    text = plain(text)
-    if len(text) > _LONGEST_MARKDOWN:
-        return f"<pre class='lf-live'>{_escaped(text)}</pre>"
-    return nh3.clean(
-        _markdown().render(text),
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        url_schemes=_SCHEMES,
-        url_relative="deny",
-        link_rel="noopener noreferrer",
+    tables = "".join(
+        f"<p><b>{_escaped(part.title)}</b></p><div class='lf-scroll'><table class='lf-table'><tbody>"
+        + "".join(
+            f"<tr><td class='lf-typed'><samp>{_escaped(typed)}</samp></td><td>{_escaped(does)}</td></tr>"
+            for typed, does in part.rows
+        )
+        + "</tbody></table></div>"
+        for part in parts
     )
+    return _page(f"<div class='lf-small mathjax_ignore'>{tables}<p>{_escaped(hint)}</p></div>")
 
 
-def plain(text: str) -> str:
-    """A text of any origin without the control characters that terminals act on; lines and tabs stay."""
-    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+def help_text(parts: Sequence[HelpPart], *, hint: str = "") -> str:
+    """:func:`help_html` for a terminal."""
+    width = max(len(typed) for part in parts for typed, _ in part.rows)
+    blocks = [
+        "\n".join([part.title, *(f"  {typed:<{width}}  {does}" for typed, does in part.rows)])
+        for part in parts
+    ]
+    return plain("\n\n".join(filter(None, [*blocks, hint])))
 
 
-@functools.cache
-def _markdown() -> MarkdownIt:
-    options = {"html": False, "linkify": False}
-    return MarkdownIt("commonmark", options).enable(["table", "strikethrough"]).disable("image")
+# Texts of others
 
 
 def _line(text: str, longest: int = _LONGEST_ERROR) -> str:
@@ -407,7 +424,11 @@ def _line(text: str, longest: int = _LONGEST_ERROR) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=True)
+    return html.escape(plain(text), quote=True)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return plain("\n".join(lines))
 
 
 def _page(*parts: str) -> str:
@@ -416,7 +437,8 @@ def _page(*parts: str) -> str:
 
 def _answer(text: str) -> str:
     body = markdown_html(text) if text.strip() else "<p>(the answer has no text)</p>"
-    return f"<div class='lf-answer'>{body}</div>"
+    kind = "lf-answer mathjax_ignore" if reaches_out(body) else "lf-answer"
+    return f"<div class='{kind}'>{body}</div>"
 
 
 def _note_html(note: str) -> str:
@@ -456,8 +478,8 @@ def _stats(response: Response) -> list[str]:
     usage = response.usage
     if usage.input_tokens is not None or usage.output_tokens is not None:
         parts.append(f"tokens: {_tokens(usage.input_tokens)} in, {_tokens(usage.output_tokens)} out")
-    if response.finish_reason in {"length", "max_tokens"}:
-        parts.append("cut short by the limit of tokens")
+    if (why := _CUT_SHORT.get(response.finish_reason or "")) is not None:
+        parts.append(why)
     return [*parts, _cost(response)]
 
 
@@ -502,7 +524,7 @@ def _row_text(row: Row) -> str:
     said = f": {row.error}" if _says_more(row) else ""
     how = "" if row.asked else "passed by, "
     then = f"; {_line(row.then)}" if row.then else ""
-    return f"{_line(row.model)}: {how}{row.why}{times}{said}{then}"
+    return plain(f"{_line(row.model)}: {how}{row.why}{times}{said}{then}")
 
 
 def _says_more(row: Row) -> bool:
@@ -527,9 +549,21 @@ def _bench_after(record: AttemptRecord, zone: tzinfo | None) -> str:
 
 
 def _headline(error: FailoverError) -> str:
-    if isinstance(error, AllModelsFailed):
-        return f"AllModelsFailed: {error.message.partition(chr(10))[0]}"
-    return f"{type(error).__name__}: {_line(str(error))}"
+    said = error.message.partition("\n")[0] if isinstance(error, AllModelsFailed) else str(error)
+    return f"{type(error).__name__}: {_line(said)}"
+
+
+def _said_in_short(error: FailoverError, passed: Sequence[Row]) -> str:
+    """Above the table; the error's own name and message stand in the error output below it."""
+    if not isinstance(error, AllModelsFailed):
+        return _headline(error)
+    asked = [row.asked for row in _failure_rows(error, passed)]
+    left_out = f", {asked.count(False)} passed by" if not all(asked) else ""
+    return f"no model answered: {asked.count(True)} failed{left_out}"
+
+
+def _failure_table(error: FailoverError, passed: Sequence[Row]) -> list[str]:
+    return [f"  {_row_text(row)}" for row in _failure_rows(error, passed)]
 
 
 def _failure_rows(error: FailoverError, passed: Sequence[Row]) -> list[Row]:
@@ -558,18 +592,19 @@ def _error_row(spec: str, error: Exception) -> Row:
 
 def _status_rows(
     entries: Sequence[Standing], others: Sequence[BenchedModel], now: datetime
-) -> list[tuple[str, str, str]]:
-    rows = [(str(n), entry.model, _state(entry, now)) for n, entry in enumerate(entries, 1)]
-    return rows + [("-", bench.model, f"{bench_words(bench, now)}; not in this chain") for bench in others]
+) -> list[tuple[str, str, str, str]]:
+    """Place, model, mark and state; a model outside of the chain has no place in it."""
+    rows = [(str(place), entry.model, *_state(entry, now)) for place, entry in enumerate(entries, 1)]
+    return rows + [
+        ("-", bench.model, _BENCHED, f"{bench_words(bench, now)}; not in this chain") for bench in others
+    ]
 
 
-def _state(entry: Standing, now: datetime) -> str:
-    states = []
+def _state(entry: Standing, now: datetime) -> tuple[str, str]:
+    bench = bench_words(entry.bench, now) if entry.bench is not None else ""
     if entry.missing_key is not None:
-        states.append(f"no key: set {entry.missing_key}")
-    if entry.bench is not None:
-        states.append(bench_words(entry.bench, now))
-    return "; ".join(states) or "ready"
+        return _NO_KEY, "; ".join(filter(None, (f"no key: set {entry.missing_key}", bench)))
+    return (_BENCHED, bench) if bench else (_READY, "ready")
 
 
 # Numbers

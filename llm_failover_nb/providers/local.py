@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llm_failover_nb.providers.http import HTTPProvider
     from llm_failover_nb.providers.local_children import Child
 
-__all__ = ["LocalProvider"]
+__all__ = ["LocalProvider", "available", "extra_installed"]
 
 _INSTALL_EXTRA = "pip install 'llm-failover-nb[local]'"
 
@@ -134,7 +134,7 @@ async def _done(future: Future[HTTPProvider]) -> None:
 
 def _gguf_of(model: str) -> Path:
     """The file behind ``local/MODEL``, looked at closely enough to say what is wrong with it."""
-    if importlib.util.find_spec("xllamacpp") is None:
+    if not extra_installed():
         raise _gone(f"local models need the extra: run  {_INSTALL_EXTRA}", model, reason="not_installed")
     file = _embedded() if model == EMBEDDED_MODEL else _file_named(model)
     try:
@@ -186,3 +186,13 @@ def _out_of_time(request: Request) -> ProviderError:
         kind=ErrorKind.TRANSIENT,
         reason="timeout",
     )
+
+
+def available() -> bool:
+    """Whether ``local/smollm2`` can answer here: both the extra and the weights are installed."""
+    return extra_installed() and weights.find() is not None
+
+
+def extra_installed() -> bool:
+    """Whether the extra ``local``, which brings llama.cpp, is installed."""
+    return importlib.util.find_spec("xllamacpp") is not None

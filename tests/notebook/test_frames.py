@@ -145,6 +145,14 @@ def test_process_log_by_default() -> None:
     assert tuple(public_events_frame().iloc[-1][["model", "outcome"]]) == ("sim/echo", "ok")
 
 
+def test_half_a_character() -> None:
+    """A row that holds no UTF-8 is shown and saved like the others, half a character marked."""
+    frame = events_frame(log_of(FULL._replace(model="a/\ud83d", error="\ud83d\ude00 \udfff", kind="\ud83d")))
+
+    assert tuple(frame.loc[0, ["model", "error", "kind"]]) == ("a/\ufffd", "\U0001f600 \ufffd", "\ufffd")
+    assert "\ufffd" in frame.to_html().encode().decode()
+
+
 def test_without_pandas() -> None:
     """Where pandas is missing, the error says what to install."""
     code = "import sys; sys.modules['pandas'] = None; from llm_failover_nb import events_frame"

@@ -19,6 +19,7 @@ from llm_failover_nb.engine.types import Chunk
 from llm_failover_nb.notebook import magic
 from llm_failover_nb.notebook.arguments import COMMANDS, KEYS
 from llm_failover_nb.notebook.live import Live
+from llm_failover_nb.providers import local
 from llm_failover_nb.testing import FaultServer, ScriptedProvider
 from tests.notebook.kernel import Cell, Kernel, client
 
@@ -253,12 +254,77 @@ def test_real_exception_is_kept(kernel: Kernel) -> None:
     )
 
 
-def test_failure_binds_nothing(kernel: Kernel) -> None:
-    """Without an answer, ``out=`` leaves the name alone."""
+@pytest.mark.parametrize("line", ["chain=sim/503", "chain=sim/503 stream=off", "chain=sim/filter"])
+def test_failure_unbinds(kernel: Kernel, line: str) -> None:
+    """The answer of an earlier run is not left there to be taken for this one's."""
     kernel.run("kept = 'before'")
-    kernel.run("%%llm chain=sim/503 out=kept\nhi")
+    kernel.run(f"%%llm {line} out=kept\nhi")
+
+    assert kernel.run("kept").error_name == "NameError"
+
+
+def test_interrupt_unbinds(kernel: Kernel, server: FaultServer) -> None:
+    """So does an interrupt."""
+    kernel.run("kept = 'before'")
+    with kernel.interrupted_when(server.wait_received):
+        kernel.run("%%llm chain=lab/silent out=kept\nhi")
+
+    assert kernel.run("kept").error_name == "NameError"
+
+
+@pytest.mark.parametrize("source", ["out=kept cain=x\nhi", "out=kept chain=smi/echo\nhi", "out=kept\n \n"])
+def test_refused_line_unbinds_nothing(kernel: Kernel, source: str) -> None:
+    """A cell that has asked nothing has not replaced anything either."""
+    kernel.run("kept = 'before'")
+    assert kernel.run(f"%%llm {source}").text.startswith("UsageError")
 
     assert kernel.value("kept") == "'before'"
+
+
+def test_failure_without_an_earlier_value(kernel: Kernel) -> None:
+    """A name that was never bound is no further error."""
+    assert kernel.run("%%llm chain=sim/503 out=never_bound\nhi").error_name == "CellFailed"
+
+
+@pytest.mark.parametrize("stream", ["on", "off"])
+def test_half_a_character(kernel: Kernel, stream: str) -> None:
+    """An answer cut within a character is shown and bound; halves in two chunks are one character."""
+    kernel.run("from llm_failover_nb.testing import ScriptedProvider")
+    kernel.run(r"fo.register_provider('half', ScriptedProvider(['Hi \ud83d', '\ude00! \ud83d']))")
+    cell = kernel.run(f"%%llm chain=half/x out=answer stream={stream}\nhi")
+
+    assert cell.error == ""
+    assert cell.text.startswith("Hi 😀! \ufffd\n")
+    assert "Hi 😀! \ufffd" in cell.html
+    assert kernel.value("type(answer).__name__") == "'Response'"
+
+
+def test_half_a_character_in_an_error(kernel: Kernel) -> None:
+    """So is an error, and the log that holds it can be shown, and so can a bench."""
+    kernel.run("from llm_failover_nb.testing import ScriptedProvider")
+    kernel.run(r"bad = ScriptedProvider(fo.ProviderError('x \ud83d', status=400))")
+    kernel.run("fo.register_provider('halferror', bad)")
+    cell = kernel.run("%%llm chain=halferror/x\nhi")
+    events = kernel.run("%llm events")
+    kernel.run(r"fo.bench_model('halferror/\ud83d')")
+    status, unbench = kernel.run("%llm"), kernel.run("%llm unbench halferror/y")
+
+    assert "x \ufffd" in cell.error
+    assert events.kinds == ["execute_result"]
+    assert "halferror/\ufffd: benched" in status.text
+    assert "did you mean halferror/\ufffd?" in unbench.text
+
+
+def test_deadline_keeps_the_partial_text(kernel: Kernel) -> None:
+    """What had come when the deadline passed stays above the failure."""
+    kernel.run("before = fo.get_failover_defaults().deadline; fo.set_failover_defaults(deadline=0.5)")
+    cell = kernel.run("%%llm chain=lab/stall:30\none two three twenty and more that never comes")
+    kernel.run("fo.set_failover_defaults(deadline=before)")
+
+    assert cell.error_name == "CellFailed"
+    assert cell.error.startswith("DeadlineExceeded: ")
+    assert cell.text.startswith("one two three twenty")
+    assert "one two three twenty" in cell.html
 
 
 def test_partial_text_survives_a_failure(kernel: Kernel) -> None:
@@ -266,7 +332,7 @@ def test_partial_text_survives_a_failure(kernel: Kernel) -> None:
     cell = kernel.run("%%llm chain=lab/cut:5\nhello, how are you?")
 
     assert cell.text.startswith("hello")
-    assert "AllModelsFailed" in cell.text
+    assert "no model answered" in cell.text
 
 
 def test_content_filter_is_a_short_error(kernel: Kernel) -> None:
@@ -448,15 +514,60 @@ def test_settings_choose_the_chain(kernel: Kernel, tmp_path: Path) -> None:
 
 
 def test_default_chain_is_local_where_installed(
-    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the local model installed it answers, and the note says what it is."""
-    monkeypatch.setattr(magic.weights, "find", lambda: tmp_path)
-    monkeypatch.setattr(magic.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(local, "available", lambda: True)
     choice = magic.LLM(shell)._choice()
 
     assert choice.chain == "local/smollm2"
     assert "a small model on this machine" in choice.note
+
+
+@pytest.fixture
+def settings(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
+    """The kernel's settings file, for a test to write."""
+    file = tmp_path / "settings.toml"
+    kernel.run("import os; before = os.environ['LLM_FAILOVER_NB_SETTINGS']")
+    kernel.run(f"os.environ['LLM_FAILOVER_NB_SETTINGS'] = {str(file)!r}")
+    yield file
+    kernel.run("os.environ['LLM_FAILOVER_NB_SETTINGS'] = before")
+    kernel.run("%llm")
+
+
+def test_alias_gone_from_the_settings(kernel: Kernel, settings: Path) -> None:
+    """An alias deleted from the file is gone with the next cell."""
+    settings.write_text('[aliases]\nquick = "sim/echo"\n', encoding="utf-8")
+    assert kernel.run("%%llm chain=quick\nhi").error == ""
+    settings.write_text("", encoding="utf-8")
+
+    assert "UsageError" in kernel.run("%%llm chain=quick\nhi").text
+
+
+def test_reload_keeps_the_sessions_alias(kernel: Kernel, settings: Path) -> None:
+    """Loading anew does not put the file's alias in the place of one that the session has set."""
+    settings.write_text('[aliases]\nquick = "sim/say:file"\n', encoding="utf-8")
+    kernel.run("%llm")
+    kernel.run("from llm_failover_nb.engine.chain import process_registry as known")
+    kernel.run("known.alias('quick', 'sim/say:session')")
+    kernel.run("%reload_ext llm_failover_nb")
+    cell = kernel.run("%%llm chain=quick\nhi")
+    kernel.run("known.unalias('quick')")
+
+    assert cell.text.startswith("session\n")
+
+
+def test_unload_takes_the_files_aliases(kernel: Kernel, settings: Path) -> None:
+    """What the settings brought goes with the magics, and comes back with them."""
+    settings.write_text('[aliases]\nquick = "sim/echo"\n', encoding="utf-8")
+    kernel.run("%llm")
+    kernel.run("%unload_ext llm_failover_nb")
+    kernel.run("from llm_failover_nb.engine.chain import process_registry")
+    unloaded = kernel.value("process_registry.aliases().get('quick')")
+    kernel.run("%load_ext llm_failover_nb")
+    kernel.run("%llm")
+
+    assert (unloaded, kernel.value("process_registry.aliases().get('quick')")) == ("", "'sim/echo'")
 
 
 # Loading

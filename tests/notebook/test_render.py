@@ -23,6 +23,7 @@ from llm_failover_nb.engine.events import AttemptRecord
 from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Response, Usage
 from llm_failover_nb.notebook import render
+from llm_failover_nb.notebook.markdown import markdown_html
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FAILED = AttemptRecord(
@@ -65,7 +66,12 @@ HOSTILE = (
     "| a |\n|---|\n| <script>alert(1)</script> |",
     '[x](https://ok.example "\'><script>alert(1)</script>")',
     "[x]: javascript:alert(1)\n\n[x]",
+    "$<script>alert(1)</script>$",
+    "\\(<img src=x onerror=alert(1)>\\)",
+    "half a character \ud83d",
+    "`\udfff` ![\ud83d](https://a.example/\ud83d)",
 )
+UNCLOSED = [opening * 20_000 for opening in ("$a ", "$$a", "\\(", "\\[", "\\begin{a}", "<pre>", "$")]
 OURS = {
     *("div", "style", "p", "b", "span", "details", "samp", "summary"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -96,6 +102,7 @@ class Tags(HTMLParser):
 
 def assert_harmless(html: str, *, styles: int = 1) -> None:
     """Only our own elements and Markdown's are there, one style at most, and links go where they may."""
+    html.encode()
     found = Tags(html)
     assert set() == found.tags - OURS - MARKDOWN
     assert set() == found.attributes - ATTRIBUTES
@@ -123,7 +130,7 @@ def text_of(html: str) -> str:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_answer(text: str) -> None:
     """Nothing that a model writes becomes more than text, emphasis and safe links."""
-    assert_harmless(render.markdown_html(text), styles=0)
+    assert_harmless(markdown_html(text), styles=0)
     assert_harmless(render.answer_html(Response(text, "a/x")))
 
 
@@ -158,41 +165,74 @@ def test_hostile_stream(text: str) -> None:
     assert_harmless(render.live_html(text, abandoned=text, doing=text))
 
 
+@pytest.mark.parametrize("text", ["\ud83d", "\ude00 x"])
+def test_half_a_character_in_plain_text(text: str) -> None:
+    """Whatever holds half a character, what is sent to a terminal or kept as plain text does not."""
+    error = all_failed((text, ProviderError(text, reason=text)), ("b/y", ValueError(text)))
+    record = FAILED._replace(model=text, error=text)
+    row = render.Row(text, text, text, then=text, asked=False)
+    shown = (
+        render.answer_text(Response(text, text, attempts=(record,)), passed=(row,), note=text),
+        render.partial_text(text, text, note=text),
+        render.failure_text(error, text=text, passed=(row,), note=text),
+        "\n".join(render.failure_lines(error, passed=(row,))),
+        "\n".join(render.failure_lines(AllModelsFailed(text, [ValueError("x")], ["a/x"]))),
+        render.live_text(text, abandoned=text, doing=text),
+        render.status_text(text, [render.Standing(text, missing_key=text)], [], NOW, hint=text),
+        render.help_text([render.HelpPart(text, ((text, text),))], hint=text),
+    )
+
+    assert [one for one in shown if "\ufffd" not in one.encode().decode()] == []
+
+
+def test_answer_with_reaching_tex_is_not_typeset() -> None:
+    """TeX that would redefine what others wrote stays text, also where the answer broke off."""
+    text = r"$\renewcommand{\leq}{\geq}$"
+    pages = (
+        render.answer_html(Response(text, "a/x")),
+        render.partial_html(text, "interrupted"),
+        render.failure_html(DeadlineExceeded("late"), text=text),
+    )
+
+    assert [page for page in pages if "class='lf-answer mathjax_ignore'" not in page] == []
+    assert "class='lf-answer'" in render.answer_html(Response(r"$a \leq b$", "a/x"))
+
+
+def test_live_text_is_not_typeset() -> None:
+    """An answer that is still coming is text, so that half a formula does not act either."""
+    page = render.live_html(r"$\let\leq\geq$", abandoned=r"$\def\x{y}$")
+
+    assert re.findall(r"<div class='lf-live([^']*)'", page) == [" mathjax_ignore"] * 2
+
+
 def test_links_open_nothing_of_ours() -> None:
     """A link gives the page that it opens no handle to this one."""
     expected = '<p><a href="https://a.example/" rel="noopener noreferrer">x</a></p>\n'
 
-    assert expected == render.markdown_html("[x](https://a.example/)")
+    assert expected == markdown_html("[x](https://a.example/)")
 
 
 def test_image_becomes_its_link() -> None:
     """An image is fetched by nobody, and its address is not hidden either."""
-    assert Tags(render.markdown_html("![x](https://leak.example/?q=1)")).links == [
-        "https://leak.example/?q=1"
-    ]
+    assert Tags(markdown_html("![x](https://leak.example/?q=1)")).links == ["https://leak.example/?q=1"]
 
 
 def test_bare_addresses_stay_text() -> None:
     """An address in the text is no link."""
-    assert Tags(render.markdown_html("see https://leak.example/")).links == []
+    assert Tags(markdown_html("see https://leak.example/")).links == []
 
 
 def test_raw_html_is_shown_as_text() -> None:
     """HTML in an answer is not dropped: the reader sees what the model wrote."""
-    assert render.markdown_html("<b onclick='x'>bold</b>") == "<p>&lt;b onclick='x'&gt;bold&lt;/b&gt;</p>\n"
+    assert markdown_html("<b onclick='x'>bold</b>") == "<p>&lt;b onclick='x'&gt;bold&lt;/b&gt;</p>\n"
 
 
 def test_table_and_code() -> None:
     """Tables and code are laid out."""
-    html = render.markdown_html("| a |\n|---|\n| 1 |\n\n```python\nx = 1 < 2\n```")
+    html = markdown_html("| a |\n|---|\n| 1 |\n\n```python\nx = 1 < 2\n```")
 
     assert {"table", "td", "pre", "code"} <= Tags(html).tags
     assert "x = 1 &lt; 2" in html
-
-
-def test_terminal_codes_are_removed() -> None:
-    """What a terminal would act on is taken out, lines and tabs stay."""
-    assert render.plain("a\x1b[2J\x07b\r\n\tc\x9b") == "a[2Jb\n\tc"
 
 
 def test_names_do_not_turn_around() -> None:
@@ -208,11 +248,13 @@ def test_keys_are_masked() -> None:
     assert "canary" not in render.failure_html(error) + render.failure_text(error)
 
 
-@pytest.mark.parametrize("text", ["*" * 20_000, "[" * 20_000, "`" * 20_000, ">" * 20_000, "x " * 200_000])
+@pytest.mark.parametrize(
+    "text", ["*" * 20_000, "[" * 20_000, "`" * 20_000, ">" * 20_000, "x " * 200_000, *UNCLOSED]
+)
 def test_long_answers_do_not_hang(text: str) -> None:
     """An answer made to be slow is rendered in a moment."""
     start = perf_counter()
-    render.markdown_html(text)
+    markdown_html(text)
 
     assert perf_counter() - start < 5
 
@@ -285,6 +327,7 @@ def test_duplicates_are_rows_of_their_own() -> None:
         (Response("", "local/smollm2"), "free"),
         (Response("", "sim/echo"), "free"),
         (Response("", "a/x", "length"), "cut short by the limit of tokens"),
+        (Response("", "a/x", "content_filter"), "cut short by the content filter"),
     ],
 )
 def test_stats(response: Response, words: str) -> None:
@@ -385,6 +428,14 @@ def test_failure_html_says_the_same() -> None:
     assert "a/x the key was refused, HTTP 401 no check the key, and set it anew" in html
 
 
+def test_failure_in_short() -> None:
+    """Above the table stands how many were asked, and how many were not."""
+    error = all_failed(("a/x", ProviderError("no")), ("b/y", ProviderError("no key", reason="no_key")))
+
+    assert "no model answered: 1 failed, 1 passed by" in text_of(render.failure_html(error))
+    assert render.failure_text(error).startswith("no model answered: 1 failed, 1 passed by\n  a/x: failed")
+
+
 def test_failure_lists_what_was_passed_by() -> None:
     """A benched entry that was not asked is listed with the way to lift it."""
     passed = (render.Row("b/y", "benched until lifted", then="%llm unbench b/y lifts it", asked=False),)
@@ -430,19 +481,21 @@ def test_live_abandoned_is_struck_and_said() -> None:
 @pytest.mark.parametrize(
     ("standing", "words"),
     [
-        (render.Standing("a/x"), "a/x: ready"),
-        (render.Standing("a/x", missing_key="A_KEY"), "a/x: no key: set A_KEY"),
-        (render.Standing("a/x", BenchedModel("a/x", None, 0, True)), "a/x: benched by hand until lifted"),
+        (render.Standing("a/x"), "● a/x: ready"),
+        (render.Standing("a/x", missing_key="A_KEY"), "○ a/x: no key: set A_KEY"),
+        (render.Standing("a/x", BenchedModel("a/x", None, 0, True)), "■ a/x: benched by hand until lifted"),
         (
             render.Standing("a/x", BenchedModel("a/x", NOW + timedelta(hours=1), 1, False), "A_KEY"),
-            "a/x: no key: set A_KEY; benched until",
+            "○ a/x: no key: set A_KEY; benched until",
         ),
     ],
 )
 def test_status(standing: render.Standing, words: str) -> None:
-    """Each entry says where it stands."""
+    """Each entry says where it stands, by a mark and in words."""
+    mark, model, state = words.split(" ", 2)
+
     assert words in render.status_text("chain", [standing], [], NOW)
-    assert words.replace(": ", " ", 1) in text_of(render.status_html("chain", [standing], [], NOW))
+    assert f"{model[:-1]} {mark} {state}" in text_of(render.status_html("chain", [standing], [], NOW))
 
 
 def test_status_of_others() -> None:
@@ -457,3 +510,11 @@ def test_far_bench_has_its_date() -> None:
     bench = BenchedModel("a/x", NOW + timedelta(days=3), 1, False)
 
     assert render.bench_words(bench, NOW, UTC) == "benched until 2026-01-04 12:00, 3 d left"
+
+
+def test_help() -> None:
+    """The help says the same in a table and in columns."""
+    parts = [render.HelpPart("to ask", (("a=1", "the first"), ("bcd=2", "<second>")))]
+
+    assert render.help_text(parts, hint="more") == "to ask\n  a=1    the first\n  bcd=2  <second>\n\nmore"
+    assert text_of(render.help_html(parts, hint="more")) == "to ask a=1 the first bcd=2 &lt;second&gt; more"
