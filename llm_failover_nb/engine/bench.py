@@ -305,7 +305,7 @@ def _end(now: datetime, until: datetime | None, for_: float | timedelta | None) 
 
 def _after(now: datetime, seconds: float) -> datetime:
     try:
-        return now + timedelta(seconds=seconds)
+        return now + timedelta(seconds=float(seconds))
     except OverflowError:
         return FOREVER if seconds > 0 else now - timedelta(seconds=1)
 

@@ -180,8 +180,8 @@ class Incoming:
             raise error.with_traceback(None) from None  # as in Exchange
         finally:
             self.data = None
-        if chunks:
-            self._exchange.content = True
+        if not self._exchange.content:
+            self._exchange.content = any(chunk.text.strip() or chunk.tool for chunk in chunks)
         return chunks
 
     def _keep_error_page(self) -> None:
@@ -196,9 +196,7 @@ class Incoming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        if self.reader.complete or self.response.status_code >= 300:
+        if isinstance(error, Exception) and (self.reader.complete or self.response.status_code >= 300):
             return True
         self._exchange.__exit__(kind, error, trace)
         return False

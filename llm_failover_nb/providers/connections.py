@@ -18,8 +18,10 @@ import ssl
 import threading
 import urllib.request
 import weakref
-from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import suppress
+from types import AsyncGeneratorType
+from typing import cast
 
 import httpx
 
@@ -31,6 +33,80 @@ __all__ = ["AsyncConnections", "Connections", "is_loopback", "proxy_for", "ssl_c
 _KEEPALIVE = 30.0  # seconds an idle connection is kept; servers close theirs after about a minute
 
 
+class _InFlight:
+    """Counts the exchanges over one transport, so that it is closed after the last of them, not amid one."""
+
+    __slots__ = ("_count", "_lock", "_retired")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._retired = False
+
+    def begin(self) -> bool:
+        """Count one more; false, and not counted, once the transport is retired."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._count += 1
+            return True
+
+    def end(self) -> bool:
+        """Count one less; whether the transport is to be closed now."""
+        with self._lock:
+            self._count -= 1
+            return self._retired and self._count == 0
+
+    def retire(self) -> bool:
+        """Let no further one begin; whether the transport is to be closed now."""
+        with self._lock:
+            self._retired = True
+            return self._count == 0
+
+
+class _Line:
+    """A transport of synchronous calls, and what goes over it; both are the process's that opened it."""
+
+    __slots__ = ("__weakref__", "in_flight", "pid", "transport")
+
+    def __init__(self, transport: httpx.HTTPTransport) -> None:
+        self.transport = transport
+        self.in_flight = _InFlight()
+        self.pid = os.getpid()
+        weakref.finalize(self, _close_own, transport, self.pid).atexit = False
+
+    def leave(self) -> None:
+        if self.in_flight.end():
+            self.close()
+
+    def close(self) -> None:
+        _close_own(self.transport, self.pid)
+
+
+def _close_own(transport: httpx.HTTPTransport, pid: int) -> None:
+    if pid == os.getpid():
+        transport.close()
+
+
+class _Tracked(httpx.SyncByteStream):
+    """The body of a response; with its end the exchange ends."""
+
+    __slots__ = ("_line", "_stream")
+
+    def __init__(self, stream: httpx.SyncByteStream, line: _Line) -> None:
+        self._stream = stream
+        self._line = line
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._line.leave()
+
+
 class Connections:
     """The connections of synchronous calls: opened at the first one, anew after a fork or a close."""
 
@@ -38,9 +114,8 @@ class Connections:
         self._url = url
         self._until = Until()
         self._lock = threading.Lock()
-        self._transport: httpx.HTTPTransport | None = None
-        self._pid = 0
-        self._inherited: list[httpx.HTTPTransport] = []
+        self._line: _Line | None = None
+        self._inherited: list[_Line] = []
 
     def send(self, request: httpx.Request, *, until: float | None) -> httpx.Response:
         """The response as soon as its head is here; its body is read from ``response.stream``.
@@ -51,23 +126,36 @@ class Connections:
                 :meth:`until` says otherwise.
         """
         self.until(until)
-        transport = self._transport
-        if transport is None or self._pid != os.getpid():
-            transport = self._open()
-        return transport.handle_request(request)
+        line = self._entered()
+        try:
+            response = line.transport.handle_request(request)
+        except BaseException:
+            line.leave()
+            raise
+        response.stream = _Tracked(cast("httpx.SyncByteStream", response.stream), line)
+        return response
 
     def until(self, moment: float | None) -> None:
         """Let no read or write of this thread last longer than to ``moment``."""
         self._until.moment = moment
 
     def close(self) -> None:
-        """Close them all; the next request opens new ones."""
+        """Close them all, those in use after their last exchange; the next request opens new ones."""
         with self._lock:
-            transport, self._transport = self._transport, None
-        if transport is not None and self._pid == os.getpid():
-            transport.close()
+            line, self._line = self._line, None
+        if line is not None and line.in_flight.retire():
+            line.close()
 
-    def _open(self) -> httpx.HTTPTransport:
+    def _entered(self) -> _Line:
+        """The line to send over, with one more exchange counted on it."""
+        while True:
+            line = self._line
+            if line is None or line.pid != os.getpid():
+                line = self._open()
+            if line.in_flight.begin():
+                return line
+
+    def _open(self) -> _Line:
         transport = httpx.HTTPTransport(
             verify=ssl_context_for(self._url),
             proxy=proxy_for(self._url),
@@ -78,22 +166,59 @@ class Connections:
         pool = transport._pool  # noqa: SLF001  # httpx takes no network backend; httpcore below it does
         pool._network_backend = TimedBackend(pool._network_backend, self._until)  # noqa: SLF001
         with self._lock:
-            if self._transport is not None and self._pid == os.getpid():
-                return self._transport  # another thread was faster; this one is not connected yet
-            if self._transport is not None:
+            if self._line is not None and self._line.pid == os.getpid():
+                return self._line  # another thread was faster; this one is not connected yet
+            if self._line is not None:
                 # The parent process goes on using these sockets, and its threads may have held the pool's
                 # lock at the fork: they are neither closed nor collected here.
-                self._inherited.append(self._transport)
-            self._transport, self._pid = transport, os.getpid()
-        weakref.finalize(self, transport.close).atexit = False
-        return transport
+                self._inherited.append(self._line)
+            self._line = line = _Line(transport)
+        return line
 
 
-class _Held(NamedTuple):
-    """The transport of one event loop, and the generator that closes it with the loop."""
+_Keeper = AsyncGeneratorType[None, None]
 
-    transport: httpx.AsyncBaseTransport
-    keeper: AsyncGenerator[None, None]
+
+class _AsyncLine:
+    """The transport of one event loop, what goes over it, and the generator that closes it with the loop."""
+
+    __slots__ = ("in_flight", "keeper", "pid", "transport")
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, keeper: _Keeper) -> None:
+        self.transport = transport
+        self.keeper = keeper
+        self.in_flight = _InFlight()
+        self.pid = os.getpid()
+
+    async def leave(self) -> None:
+        if self.in_flight.end():
+            await self.close()
+
+    async def close(self) -> None:
+        if not self.keeper.ag_running:  # the loop, ending, may be at it
+            await self.keeper.aclose()
+
+
+class _AsyncTracked(httpx.AsyncByteStream):
+    """The body of a response; with its end the exchange ends."""
+
+    __slots__ = ("_line", "_stream")
+
+    def __init__(self, stream: httpx.AsyncByteStream, line: _AsyncLine) -> None:
+        self._stream = stream
+        self._line = line
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._line.leave()
+
+
+_Held = dict[asyncio.AbstractEventLoop, _AsyncLine]
 
 
 class AsyncConnections:
@@ -101,40 +226,75 @@ class AsyncConnections:
 
     def __init__(self, url: httpx.URL) -> None:
         self._url = url
-        self._lock = threading.Lock()
-        self._held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Held] = weakref.WeakKeyDictionary()
+        # By loop, and not weakly: the transports hold their loops anyway.
+        self._held: _Held = {}
+        # Nothing that it holds can be in a cycle that is collected, so that aiohttp's own finalizers, which
+        # complain, do not come before this one.
+        weakref.finalize(self, _let_go, self._held)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """The response as soon as its head is here; its body is read from ``response.stream``."""
-        loop = asyncio.get_running_loop()
-        held = self._held.get(loop)
-        transport = await self._open(loop) if held is None else held.transport
-        return await transport.handle_async_request(request)
+        line = self._held.get(asyncio.get_running_loop()) or await self._open()
+        line.in_flight.begin()
+        try:
+            response = await line.transport.handle_async_request(request)
+        except BaseException:
+            await line.leave()
+            raise
+        response.stream = _AsyncTracked(cast("httpx.AsyncByteStream", response.stream), line)
+        return response
 
     async def aclose(self) -> None:
-        """Close those of the running loop; the next request opens new ones."""
-        held = self._held.get(asyncio.get_running_loop())
-        if held is not None:
-            await held.keeper.aclose()
+        """Close those of the running loop, as :meth:`Connections.close` does."""
+        line = self._held.pop(asyncio.get_running_loop(), None)
+        if line is not None and line.in_flight.retire():
+            await line.close()
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> httpx.AsyncBaseTransport:
+    async def _open(self) -> _AsyncLine:
+        for loop in [loop for loop in list(self._held) if loop.is_closed()]:
+            if (left := self._held.pop(loop, None)) is not None:
+                _close_from_outside(loop, left)
         transport = _async_transport(self._url)
         # A loop that ends closes the generators that were started on it: that is the only call it gives.
-        keeper = self._keep(loop, transport)
-        with self._lock:
-            self._held[loop] = _Held(transport, keeper)
+        keeper = cast(_Keeper, _keep(self._held, transport))
+        line = self._held[asyncio.get_running_loop()] = _AsyncLine(transport, keeper)
         await anext(keeper)
-        return transport
+        return line
 
-    async def _keep(
-        self, loop: asyncio.AbstractEventLoop, transport: httpx.AsyncBaseTransport
-    ) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._held.pop(loop, None)
-            await transport.aclose()
+
+async def _keep(held: _Held, transport: httpx.AsyncBaseTransport) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        loop = asyncio.get_running_loop()
+        if (line := held.get(loop)) is not None and line.transport is transport:
+            del held[loop]
+        await transport.aclose()
+
+
+def _let_go(held: _Held) -> None:
+    """Close what a provider that nobody has any more, or a process at its end, leaves open."""
+    lines = list(held.items())
+    held.clear()
+    for loop, line in lines:
+        if line.pid == os.getpid():
+            _close_from_outside(loop, line)
+
+
+def _close_from_outside(loop: asyncio.AbstractEventLoop, line: _AsyncLine) -> None:
+    """Close a line where nothing can be awaited: on its own loop, or by hand when that was closed before."""
+    if not loop.is_closed():
+        with suppress(RuntimeError):  # it was closed just now
+            loop.call_soon_threadsafe(_start_closing, loop, line)
+        return
+    closing = line.transport.aclose()
+    with suppress(Exception):  # StopIteration when done: without its loop there is nothing to wait for
+        closing.send(None)
+    closing.close()
+
+
+def _start_closing(loop: asyncio.AbstractEventLoop, line: _AsyncLine) -> None:
+    loop.create_task(line.close())  # it holds itself by what it waits for, as asyncio's own
 
 
 def _async_transport(url: httpx.URL) -> httpx.AsyncBaseTransport:

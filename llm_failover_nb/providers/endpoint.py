@@ -18,12 +18,27 @@ from llm_failover_nb.providers.connections import is_loopback
 if TYPE_CHECKING:
     from llm_failover_nb.providers.dialect import Dialect
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "sealed_headers", "sealed_key"]
 
 _PATHS_KEPT = 64  # URLs built once; a wire with the model in its path has one for each model
-_KEY_HEADERS = frozenset(
-    {"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key"}
-)
+_KEY_HEADERS = ("authorization", "cookie", "key", "secret", "token")  # how the names of such headers end
+
+
+def sealed_key(api_key: str | Secret | None) -> Secret | None:
+    """``api_key`` as a Secret: to be rebound before anything can fail, for tracebacks show arguments."""
+    return Secret(api_key.strip()) if isinstance(api_key, str) else api_key
+
+
+def sealed_headers(headers: Mapping[str, str | Secret] | None) -> dict[str, str | Secret]:
+    """``headers`` with the values of those that carry a key as Secrets, likewise."""
+    return {name: _sealed(name, value) for name, value in (headers or {}).items()}
+
+
+def _sealed(name: str, value: str | Secret) -> str | Secret:
+    if isinstance(value, str) and name.lower().endswith(_KEY_HEADERS) and value.strip():
+        Secret(value.rpartition(" ")[2] or value)  # masked alone, too: "Bearer" need not come back with it
+        return Secret(value)
+    return value
 
 
 class Endpoint:
@@ -35,29 +50,27 @@ class Endpoint:
         *,
         dialect: Dialect,
         base_url: str,
-        api_key: str | Secret | None,
+        api_key: Secret | None,
         key_env: str | None,
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str | Secret],
         allow_http: bool,
     ) -> None:
         if api_key is not None and key_env is not None:
             raise ValueError(f"{name}: api_key and key_env ({key_env}) are both given; give one of them")
         self.url = _base_url(name, base_url)
-        self._name = name
-        self._dialect = dialect
-        self._urls: dict[str, httpx.URL] = {}
-        self._headers = _headers(name, headers or {})
-        self._key = Secret(api_key.strip()) if isinstance(api_key, str) else api_key
-        self._key_env = key_env
-        self._authorized: tuple[Secret | None, httpx.Headers] = (None, self._headers)
-        carries_key = (
-            self._key is not None or key_env is not None or not _KEY_HEADERS.isdisjoint(self._headers)
-        )
-        if carries_key and not allow_http and self.url.scheme == "http" and not is_loopback(self.url.host):
+        has_key = api_key is not None or key_env is not None or any(map(_is_secret, headers.values()))
+        if has_key and not allow_http and self.url.scheme == "http" and not is_loopback(self.url.host):
             raise ValueError(
                 f"{name}: the key would be sent unencrypted to {self.url.host}; use an https base_url, "
                 "or say allow_http=True for a host of your own"
             )
+        self._name = name
+        self._dialect = dialect
+        self._urls: dict[str, httpx.URL] = {}
+        self._headers = _headers(name, headers)
+        self._key = api_key
+        self._key_env = key_env
+        self._authorized: tuple[Secret | None, httpx.Headers] = (None, self._headers)
 
     @property
     def base_url(self) -> str:
@@ -141,7 +154,10 @@ def _base_url(name: str, base_url: str) -> httpx.URL:
     return url
 
 
-def _headers(name: str, extra: Mapping[str, str]) -> httpx.Headers:
+def _headers(name: str, extra: Mapping[str, str | Secret]) -> httpx.Headers:
+    bad = next((key for key, value in extra.items() if not (_is_sendable(key) and _is_sendable(value))), None)
+    if bad is not None:
+        raise ValueError(f"{name}: the header {bad!r} holds a character that no header can carry")
     headers = httpx.Headers(
         {
             "accept": "application/json, text/event-stream",
@@ -151,15 +167,14 @@ def _headers(name: str, extra: Mapping[str, str]) -> httpx.Headers:
             "user-agent": "llm-failover-nb",
         }
     )
-    for key, value in extra.items():
-        if not (value.isascii() and value.isprintable() and key.isascii() and key.isprintable()):
-            raise ValueError(f"{name}: the header {key!r} holds a character that no header can carry")
-        if key.lower() in _KEY_HEADERS and value.strip():
-            Secret(value)  # from now on it is masked in every text
-            Secret(value.rpartition(" ")[2] or value)
-        headers[key] = value
+    headers.update({key: value if isinstance(value, str) else value.reveal() for key, value in extra.items()})
     return headers
 
 
-def _is_sendable(secret: Secret) -> bool:
-    return secret.reveal().isascii() and secret.reveal().isprintable()
+def _is_secret(value: object) -> bool:
+    return isinstance(value, Secret)
+
+
+def _is_sendable(value: str | Secret) -> bool:
+    text = value.reveal() if isinstance(value, Secret) else value
+    return text.isascii() and text.isprintable()

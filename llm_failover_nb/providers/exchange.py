@@ -89,8 +89,13 @@ class Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, Exception):
+        if error is None:
             return
+        if not isinstance(error, Exception):
+            # A cancellation or an interrupt, as it is, but without the frames below: they hold the request,
+            # and with it the key.
+            error.__context__ = None
+            raise error.with_traceback(None) from None
         if isinstance(error, ProviderError):
             # Without the frames in which it was found: they hold what was read, perhaps a key sent back.
             raise error.with_traceback(None) from None

@@ -13,13 +13,24 @@ from dataclasses import dataclass
 from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.secret import redact
 
-__all__ = ["read_failure"]
+__all__ = ["mended", "read_failure"]
 
 _TITLE = 200  # characters of an HTML page's title that an error message quotes
 _MESSAGE = 1000  # characters of the provider's own message
 _DEPTH = 6  # layers of objects and of texts that are JSON again
 
 _decode = json.JSONDecoder().decode
+
+
+def mended(text: str) -> str:
+    """``text`` with halves of characters, as JSON's escapes can hold them, joined, or replaced by U+FFFD.
+
+    >>> mended("\\ud83d\\ude00") == "\\U0001f600", mended("\\ud83d!") == "\\ufffd!"
+    (True, True)
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ def read_failure(
         status: The HTTP status, unless that was a 2xx; else the one inside the body, if any.
         headers: The response's headers.
     """
-    text = body.removeprefix("\ufeff").strip()
+    text = mended(body.removeprefix("\ufeff").strip())
     fault = _fault(text)
     message = _one_line(fault.message) or "an error without a text"
     if status is not None and (not fault.message or text.startswith("<")):
@@ -52,14 +63,14 @@ def read_failure(
     return ProviderError(
         message,
         status=status if status is not None else fault.status,
-        code=fault.code,
+        code=fault.code and mended(fault.code),
         headers=headers,
         body=text,
     )
 
 
 def _one_line(text: str) -> str:
-    return " ".join(redact(text).split())[:_MESSAGE]
+    return " ".join(redact(mended(text)).split())[:_MESSAGE]
 
 
 def _page(text: str) -> str:

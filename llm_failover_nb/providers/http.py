@@ -22,7 +22,7 @@ from llm_failover_nb.providers.base import BaseProvider
 from llm_failover_nb.providers.bodies import Body, Incoming, aread, areading, read, reading
 from llm_failover_nb.providers.connections import AsyncConnections, Connections
 from llm_failover_nb.providers.dialect import Dialect, StreamReader
-from llm_failover_nb.providers.endpoint import Endpoint
+from llm_failover_nb.providers.endpoint import Endpoint, sealed_headers, sealed_key
 from llm_failover_nb.providers.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -66,11 +66,13 @@ class HTTPProvider(BaseProvider):
         base_url: str,
         api_key: str | Secret | None = None,
         key_env: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         allow_http: bool = False,
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
     ) -> None:
+        # First of all, for tracebacks show arguments.
+        api_key, headers = sealed_key(api_key), sealed_headers(headers)
         self.name = name
         self.key_env = key_env
         self._dialect = dialect
@@ -129,7 +131,7 @@ class HTTPProvider(BaseProvider):
                     incoming.data = next(pieces, None)
                 yield from incoming.take()
             if incoming.worth_draining and self._client is None:
-                with suppress(Exception):
+                with suppress(Exception), exchange:
                     self._connections.until(SystemClock.monotonic() + _DRAIN)
                     next(pieces, None)
         yield from self._last_chunks(incoming, request)
@@ -150,18 +152,21 @@ class HTTPProvider(BaseProvider):
                 for chunk in incoming.take():
                     yield chunk
             if incoming.worth_draining:
-                with suppress(Exception):
+                with suppress(Exception), exchange:
                     async with asyncio.timeout(_DRAIN):
                         await anext(pieces, None)
         for chunk in self._last_chunks(incoming, request):
             yield chunk
 
     def close(self) -> None:
-        """Close the connections of synchronous calls; a later call opens new ones."""
+        """Close the connections of synchronous calls, those in use after the last of them.
+
+        A later call opens new ones.
+        """
         self._connections.close()
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop, and those of synchronous calls."""
+        """Close the connections of the running loop, and those of synchronous calls, likewise."""
         await self._async_connections.aclose()
         self.close()
 

@@ -9,14 +9,15 @@ The three verdicts given here are about the shape of an answer, which only a rea
 from __future__ import annotations
 
 import json
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.secret import redact
-from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
-from llm_failover_nb.providers.failures import read_failure
+from llm_failover_nb.engine.types import Chunk, ChunkKind, Request, Response, Usage
+from llm_failover_nb.providers.failures import mended, read_failure
 from llm_failover_nb.providers.sse import Event, SSEDecoder
 
 __all__ = ["OpenAIDialect", "OpenAIReader", "read_response"]
@@ -25,8 +26,12 @@ Json = Mapping[str, object]
 
 _NO_JSON: Json = {}
 _BOM = "\ufeff"
+_REPLACEMENT = "\ufffd"  # stands for half a character that stayed alone
 _BODY_LIMIT = 32 * 1024 * 1024
 _EXCERPT = 200  # characters of a body that an error message quotes
+
+# What some servers write where there is no finish reason yet.
+_NO_REASON = frozenset({"", "null", "None"})
 
 # Finish reasons that explain why nothing was said; after any other an empty answer is a fault.
 _MAY_BE_EMPTY = frozenset({"length", "tool_calls", "function_call", "content_filter"})
@@ -35,11 +40,16 @@ _MAY_BE_EMPTY = frozenset({"length", "tool_calls", "function_call", "content_fil
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, numbers.Integral):  # NumPy's, from a column of prompts or a grid of settings
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain).encode
 _decode = json.JSONDecoder().decode
+_decode_from_start = json.JSONDecoder().raw_decode  # spends nothing on blanks around the value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +137,8 @@ class OpenAIReader:
     ``finished`` that nothing more is worth reading.
     """
 
-    __slots__ = ("_body", "_body_size", "_decoder", "_failure", "_finish", "_head", "_mode", "_reasoning",
-                 "_text", "_tools", "_usage", "complete", "finished")  # fmt: skip
+    __slots__ = ("_body", "_body_size", "_decoder", "_failure", "_finish", "_halves", "_head", "_mode",
+                 "_reasoning", "_text", "_tools", "_usage", "complete", "finished")  # fmt: skip
 
     def __init__(self) -> None:
         self.complete = False
@@ -141,6 +151,7 @@ class OpenAIReader:
         self._failure: ProviderError | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._halves: dict[ChunkKind, str] = {}  # of characters, whose other halves are yet to come
         self._tools = _ToolCalls()
         self._finish: str | None = None
         self._usage: Json = _NO_JSON
@@ -177,6 +188,9 @@ class OpenAIReader:
                 kind=ErrorKind.TRANSIENT,
                 reason="cut",
             )
+        alone, self._halves = self._halves, {}
+        for kind in alone:
+            self._hand_out(Chunk(_REPLACEMENT, kind), chunks)
         answer = Response(
             text="".join(self._text),
             finish_reason=self._finish,
@@ -227,13 +241,20 @@ class OpenAIReader:
         if name == "error":
             raise read_failure(data)
         try:
-            message = _decode(data)
+            message, end = _decode_from_start(data) if data[:1] == "{" else (None, -1)
+            if end != len(data):
+                message = _decode(data)
         except (ValueError, RecursionError):
             self._take_text(name, data, whole)
             return
         if type(message) is not dict:
             if message:
                 raise _failure_in(message, data) or _malformed(data, "a part of it is no JSON object")
+            return
+        text = _only_text(message)
+        if text and not self._halves and (text.isascii() or "\\u" not in data):
+            chunks.append(Chunk(text))
+            self._text.append(text)
             return
         if usage := message.get("usage"):
             self._usage = usage if isinstance(usage, dict) else self._usage
@@ -253,23 +274,31 @@ class OpenAIReader:
     def _take_choice(self, choice: Json, chunks: list[Chunk]) -> None:
         delta = choice.get("delta", choice.get("message"))
         if delta and isinstance(delta, dict):
-            text = delta.get("content")
-            if len(delta) == 1 and text and type(text) is str:  # most chunks of most streams
-                chunks.append(Chunk(text))
-                self._text.append(text)
-                delta = _NO_JSON
-            for chunk in _content(delta) if delta else ():
-                chunks.append(chunk)
-                if chunk.kind == "text":
-                    self._text.append(chunk.text)
-                elif chunk.kind == "reasoning":
-                    self._reasoning.append(chunk.text)
-                elif chunk.tool is not None:
-                    self._tools.add(chunk.tool)
-        finish = choice.get("finish_reason")
-        if finish and isinstance(finish, str):
+            for chunk in _content(delta):
+                self._hand_out(chunk, chunks)
+        if finish := _finish_of(choice):
             self._finish = finish
             self.complete = True
+
+    def _hand_out(self, chunk: Chunk, chunks: list[Chunk]) -> None:
+        """Keep what a chunk says for the whole answer, and add it to ``chunks``."""
+        if chunk.tool is not None:
+            self._tools.add(chunk.tool)
+            chunks.append(chunk)
+        elif text := self._joined(chunk.text, chunk.kind):
+            (self._reasoning if chunk.kind == "reasoning" else self._text).append(text)
+            chunks.append(Chunk(text, chunk.kind))
+
+    def _joined(self, text: str, kind: ChunkKind) -> str:
+        """``text`` after the half of a character that was held back; half a one at its end is held back now.
+
+        Servers that cut between tokens and write JSON's escapes send a character as two halves.
+        """
+        text = self._halves.pop(kind, "") + text
+        if "\ud800" <= text[-1:] <= "\udbff":
+            self._halves[kind] = text[-1]
+            text = text[:-1]
+        return mended(text)
 
 
 class _ToolCalls:
@@ -294,7 +323,7 @@ class _ToolCalls:
             known["arguments"] += _arguments(function.get("arguments"))
 
     def whole(self) -> tuple[Json, ...]:
-        return tuple(self._calls.values())
+        return tuple({**call, "function": _mended_values(call["function"])} for call in self._calls.values())
 
     def _key(self, delta: Json) -> object:
         """Which call a delta belongs to: by its index, else by its id, else the one before."""
@@ -303,6 +332,12 @@ class _ToolCalls:
             index = delta.get("id") or self._last
         self._last = index if isinstance(index, int | str) else None
         return self._last
+
+
+def _mended_values(function: object) -> object:
+    if not isinstance(function, dict):
+        return function
+    return {name: mended(value) if isinstance(value, str) else value for name, value in function.items()}
 
 
 def _arguments(value: object) -> str:
@@ -348,14 +383,13 @@ def _answer(choice: Json, said: Json, usage: object) -> Response:
     for position, chunk in enumerate(content):
         if chunk.tool is not None:
             tools.add({"index": position, **chunk.tool})
-    finish = choice.get("finish_reason")
     counted = _usage(usage)
     return Response(
-        text="".join(chunk.text for chunk in content if chunk.kind == "text"),
-        finish_reason=finish if isinstance(finish, str) else None,
+        text=mended("".join(chunk.text for chunk in content if chunk.kind == "text")),
+        finish_reason=_finish_of(choice),
         usage=counted,
         cost=counted.cost,
-        reasoning="".join(chunk.text for chunk in content if chunk.kind == "reasoning"),
+        reasoning=mended("".join(chunk.text for chunk in content if chunk.kind == "reasoning")),
         tool_calls=tools.whole(),
     )
 
@@ -378,6 +412,25 @@ def _first_choice(choices: object) -> Json | None:
         if isinstance(choice, dict) and not choice.get("index"):
             return choice
     return None
+
+
+def _only_text(message: Json) -> str | None:
+    """The text of a message that brings nothing but text, as most of most streams do; else ``None``."""
+    choices = message.get("choices")
+    if type(choices) is not list or len(choices) != 1 or message.get("usage") or "error" in message:
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index") or "error" in choice:
+        return None
+    delta = choice.get("delta")
+    text = delta.get("content") if type(delta) is dict and len(delta) == 1 else None
+    return text if type(text) is str and "errors" not in message else None
+
+
+def _finish_of(choice: Json) -> str | None:
+    """Why the model stopped, if it did."""
+    finish = choice.get("finish_reason")
+    return mended(finish) if isinstance(finish, str) and finish not in _NO_REASON else None
 
 
 def _content(said: Json) -> Iterator[Chunk]:

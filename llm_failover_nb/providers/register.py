@@ -37,7 +37,7 @@ def register_provider(
     base_url: str | None = None,
     key_env: str | None = None,
     api_key: str | Secret | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str | Secret] | None = None,
     allow_http: bool = False,
     registry: SpecRegistry | None = None,
 ) -> None:
@@ -51,8 +51,9 @@ def register_provider(
         wire: The dialect that the endpoint speaks: ``openai``.
         base_url: Where it listens, with its version, such as ``https://llm.example.org/v1``.
         key_env: The environment variable with its key; read at each call, never stored.
-        api_key: A key as it is; prefer ``key_env``: a literal is saved with the notebook.
-        headers: Further headers to send.
+        api_key: A key as it is; prefer ``key_env``: one written in a cell is saved with the notebook, and
+            warns.
+        headers: Further headers to send; a value that is secret may be a ``Secret``.
         allow_http: Let the key travel over plain http to a host other than this machine.
         registry: Where to register; the process's own unless given.
 
@@ -62,12 +63,19 @@ def register_provider(
 
     >>> register_provider("lab", base_url="http://127.0.0.1:8000/v1", key_env="LAB_KEY")
     """
+    written = False
+    if api_key is not None or headers is not None:
+        from llm_failover_nb.providers.endpoint import sealed_headers, sealed_key
+
+        # First of all, for tracebacks show arguments.
+        given, api_key, headers = type(api_key), sealed_key(api_key), sealed_headers(headers)
+        written = issubclass(given, str) and api_key is not None and _is_in_the_cell(api_key)
     if provider is None and base_url is not None:
         from llm_failover_nb.providers import presets
 
-        if isinstance(api_key, str) and "ipykernel" in sys.modules:
+        if written:
             warnings.warn(
-                f"the key of {name!r} is written in the cell and will be saved with the notebook; "
+                f"the key of {name!r} is written in this cell and will be saved with the notebook; "
                 "put it into an environment variable and give its name as key_env=",
                 stacklevel=2,
             )
@@ -83,3 +91,12 @@ def register_provider(
     elif provider is None or base_url is not None:
         raise TypeError(f"register_provider({name!r}) needs either a provider object or base_url=")
     (process_registry if registry is None else registry).register(name, provider)
+
+
+def _is_in_the_cell(key: Secret) -> bool:
+    """Whether the source of the running cell of a notebook holds ``key`` as it is."""
+    if "ipykernel" not in sys.modules:
+        return False
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    cells = getattr(shell, "user_ns", {}).get("_ih")
+    return isinstance(cells, list) and key.reveal() in "".join(map(str, cells[-1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy
 import pytest
 
 import llm_failover_nb as fo
@@ -470,3 +471,12 @@ def test_package_functions_refuse_what_is_no_model() -> None:
         fo.is_benched(" , ")
     with pytest.raises(TypeError, match="None names no model"):
         fo.bench_model(None)
+
+
+def test_numpys_seconds_are_seconds(desk: Desk) -> None:
+    """Of an operator's bench and of a cooldown alike."""
+    desk.benches.bench(M, for_=numpy.int64(60))
+    assert desk.left() == 60
+    desk.benches.unbench(M)
+    desk.fail(for_=numpy.float32(30))
+    assert desk.left() == 30

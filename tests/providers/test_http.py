@@ -10,8 +10,10 @@ import signal
 import socket
 import threading
 import traceback
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol
 
@@ -24,6 +26,7 @@ from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts
 from llm_failover_nb.providers import bodies
 from llm_failover_nb.providers.connections import proxy_for, ssl_context_for
+from llm_failover_nb.providers.exchange import Exchange
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.openai import OpenAIDialect, OpenAIReader
 from llm_failover_nb.providers.transport_errors import MEANINGS
@@ -272,6 +275,139 @@ def test_a_closed_provider_opens_again(serve: Callable[[Script], RawServer]) -> 
     assert server.connections == 2
 
 
+def amid(connection: Connection, reached: threading.Event, go_on: threading.Event) -> None:
+    """Answer the model "quick" at once, and everybody else half, and then the rest when told."""
+    while (received := connection.request()) is not None:
+        if received.json["model"] == "quick":
+            connection.send(http(ANSWER))
+            continue
+        head, rest = (STREAM[:60], STREAM[60:]) if received.json["stream"] else (b"", http(ANSWER))
+        connection.send(head)
+        reached.set()
+        go_on.wait(5)
+        connection.send(rest)
+
+
+@pytest.mark.parametrize("name", ["complete", "stream"])
+def test_closing_leaves_the_calls_of_others_alone(serve: Callable[[Script], RawServer], name: str) -> None:
+    """One chain that is done with a provider does not end what another asks of it."""
+    reached, go_on = threading.Event(), threading.Event()
+    made = provider(serve(lambda connection: amid(connection, reached, go_on)).url)
+    made.complete(Request("hi", model="quick", timeouts=LIMITS))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(lambda: getattr(Sync(), name)(made, request()))
+        assert reached.wait(5)
+        line = made._connections._line
+        assert line is not None
+        made.close()
+        go_on.set()
+        answer = slow.result()
+    assert (text_of(answer) if name == "stream" else answer.text) == "hello"
+    assert line.transport._pool.connections == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["acomplete", "astream"])
+def test_aclose_leaves_the_calls_of_others_alone(serve: Callable[[Script], RawServer], name: str) -> None:
+    """Nor does one of several tasks on a loop; the last exchange closes, before the loop does."""
+    reached, go_on = threading.Event(), threading.Event()
+    server = serve(lambda connection: amid(connection, reached, go_on))
+    made = provider(server.url)
+
+    async def text() -> str:
+        if name == "acomplete":
+            return (await made.acomplete(request())).text
+        return "".join([chunk.text async for chunk in made.astream(request())])
+
+    async def calls() -> tuple[str, str, bool, int]:
+        slow = asyncio.create_task(text())
+        await asyncio.to_thread(reached.wait, 5)
+        (line,) = made._async_connections._held.values()
+        await made.aclose()
+        quick = await made.acomplete(Request("hi", model="quick", timeouts=LIMITS))  # type: ignore[arg-type]
+        go_on.set()
+        answer = await slow
+        closed = line.transport.client.closed  # type: ignore[attr-defined]
+        return answer, quick.text, closed, len(made._async_connections._held)
+
+    assert asyncio.run(calls()) == ("hello", "hello", True, 1)
+
+
+def test_a_failed_exchange_is_no_longer_in_flight(serve: Callable[[Script], RawServer]) -> None:
+    """Otherwise what is retired would never be closed."""
+    made = provider(serve(once(Connection.reset)).url)
+    error_of(lambda: made.complete(request()))
+    line = made._connections._line
+    assert line is not None
+    assert line.in_flight.retire()
+    made.close()
+
+
+def test_a_failed_async_exchange_is_no_longer_in_flight(serve: Callable[[Script], RawServer]) -> None:
+    """Likewise."""
+    made = provider(serve(once(Connection.reset)).url)
+
+    async def fail() -> bool:
+        with pytest.raises(ProviderError):
+            await made.acomplete(request())
+        (line,) = made._async_connections._held.values()
+        return line.in_flight.retire()
+
+    assert asyncio.run(fail())
+
+
+def test_a_retired_transport_takes_no_further_exchange(serve: Callable[[Script], RawServer]) -> None:
+    """A call that comes while another thread closes opens a new one."""
+    server = serve(answering(http(ANSWER)))
+    made = provider(server.url)
+    made.complete(request())
+    line = made._connections._line
+    assert line is not None
+    line.in_flight.retire()
+    made._connections._line = None
+    assert line.in_flight.begin() is False
+    made.complete(request())
+    made.close()
+    line.close()
+    assert server.connections == 2
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # asyncio's own, of a loop closed too early
+def test_loops_closed_without_their_shutdown_are_let_go(
+    serve: Callable[[Script], RawServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their connections are given up at the next opening, without a complaint."""
+    made = provider(serve(answering(http(ANSWER))).url)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(made.acomplete(request()))
+        loop.close()
+        loops.append(weakref.ref(loop))
+        del loop
+    gc.collect()
+    assert [loop() is not None for loop in loops] == [False, False, True]
+    del made
+    gc.collect()
+    assert ([loop() for loop in loops], caplog.messages) == ([None] * 3, [])
+
+
+def test_a_provider_that_nobody_has_any_more_is_closed(
+    serve: Callable[[Script], RawServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name registered anew, say; on its loop, and without aiohttp's complaint of what nobody closed."""
+    server = serve(once(sending(http(ANSWER)), silent))
+
+    async def replaced() -> bool:
+        made = provider(server.url)
+        made.itself = made  # type: ignore[attr-defined]  # only a collection finds it
+        await made.acomplete(request())
+        del made
+        gc.collect()
+        return await asyncio.to_thread(server.hung_up.wait, 5)
+
+    assert (asyncio.run(replaced()), caplog.messages) == (True, [])
+
+
 def test_a_forked_process_opens_its_own_connections(
     serve: Callable[[Script], RawServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,9 +577,9 @@ def test_no_answer_within_the_attempt(driver: Driver, serve: Callable[[Script], 
     """A silent server costs the attempt's time and no more, and its connection is closed."""
     server = serve(once(silent))
     made = provider(server.url)
-    error = error_of(lambda: driver.complete(made, request(connect=5, attempt=0.1)))
+    error = error_of(lambda: driver.complete(made, request(connect=5, attempt=0.5)))
     assert (error.reason, error.kind) == ("timeout", ErrorKind.TRANSIENT)
-    assert error.message == "127.0.0.1 was not done within 0.1 s (attempt_timeout)"
+    assert error.message == "127.0.0.1 was not done within 0.5 s (attempt_timeout)"
     assert server.hung_up.wait(5)
 
 
@@ -455,7 +591,7 @@ def test_a_trickling_server_does_not_outlive_the_attempt(
     whole = http(b" " * 200 + ANSWER)
     head = 0 if where == "headers" else whole.index(b"\r\n\r\n") + 4
     made = ask(once(sending(whole[:head]), lambda connection: connection.trickle(whole[head:])))
-    error = error_of(lambda: call(made, request(attempt=0.2)))
+    error = error_of(lambda: call(made, request(attempt=0.5)))
     assert (error.reason, error.message[-17:]) == ("timeout", "(attempt_timeout)")
 
 
@@ -496,8 +632,8 @@ def test_a_name_that_is_not_found_in_time(monkeypatch: pytest.MonkeyPatch) -> No
 def test_no_first_token_in_time(driver: Driver, ask: Callable[..., HTTPProvider]) -> None:
     """A stream that does not begin is given up."""
     made = ask(once(sending(chunked(end=False)), silent))
-    error = error_of(lambda: driver.stream(made, request(first_token=0.1, idle=9, attempt=9)))
-    assert error.message == "no first token from 127.0.0.1 within 0.1 s (first_token_timeout)"
+    error = error_of(lambda: driver.stream(made, request(first_token=0.4, idle=9, attempt=9)))
+    assert error.message == "no first token from 127.0.0.1 within 0.4 s (first_token_timeout)"
 
 
 def test_a_limit_that_strikes_while_connecting_is_named(
@@ -505,9 +641,9 @@ def test_a_limit_that_strikes_while_connecting_is_named(
 ) -> None:
     """The limit that was passed is named, not the phase in which it was."""
     made = provider(serve(silent).url.replace("http:", "https:"))
-    error = error_of(lambda: driver.stream(made, request(connect=9, first_token=0.1)))
+    error = error_of(lambda: driver.stream(made, request(connect=9, first_token=0.4)))
     made.close()
-    assert error.message == "no first token from 127.0.0.1 within 0.1 s (first_token_timeout)"
+    assert error.message == "no first token from 127.0.0.1 within 0.4 s (first_token_timeout)"
 
 
 def test_pings_are_no_first_token(driver: Driver, ask: Callable[..., HTTPProvider]) -> None:
@@ -518,8 +654,20 @@ def test_pings_are_no_first_token(driver: Driver, ask: Callable[..., HTTPProvide
         while not connection.server.stopping.wait(0.02):
             connection.send(b"8\r\n: ping\n\n\r\n")
 
-    error = error_of(lambda: driver.stream(ask(once(ping)), request(first_token=0.2, idle=9, attempt=9)))
+    error = error_of(lambda: driver.stream(ask(once(ping)), request(first_token=0.4, idle=9, attempt=9)))
     assert "first_token_timeout" in error.message
+
+
+@pytest.mark.parametrize("text", [" ", "\n\n"])
+def test_blanks_are_no_first_token(driver: Driver, ask: Callable[..., HTTPProvider], text: str) -> None:
+    """A server that sends nothing but blanks has not begun to answer."""
+
+    def blank(connection: Connection) -> None:
+        connection.send(chunked(event(text), end=False))
+        connection.hold()
+
+    error = error_of(lambda: driver.stream(ask(once(blank)), request(first_token=0.4, idle=9)))
+    assert "no first token" in error.message
 
 
 def test_silence_after_the_first_token(driver: Driver, ask: Callable[..., HTTPProvider]) -> None:
@@ -551,8 +699,8 @@ def test_a_steady_stream_ends_with_the_attempt(driver: Driver, ask: Callable[...
         while not connection.server.stopping.wait(0.02):
             connection.send(piece)
 
-    error = error_of(lambda: driver.stream(ask(once(steadily)), request(first_token=9, idle=9, attempt=0.2)))
-    assert error.message == "127.0.0.1 was not done within 0.2 s (attempt_timeout)"
+    error = error_of(lambda: driver.stream(ask(once(steadily)), request(first_token=9, idle=9, attempt=0.5)))
+    assert error.message == "127.0.0.1 was not done within 0.5 s (attempt_timeout)"
 
 
 def test_no_limits_are_no_limits(
@@ -895,6 +1043,77 @@ def test_no_traceback_shows_the_key(
     assert not leaks(error)
 
 
+class AzureLike(OpenAIDialect):
+    """httpx masks the header of most providers, but not every one's."""
+
+    def auth(self, key: str) -> dict[str, str]:
+        return {"api-key": key}
+
+
+@pytest.mark.parametrize("name", ["acomplete", "astream"])
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("own_client", [False, True])
+def test_no_traceback_of_a_cancelled_call_shows_the_key(
+    serve: Callable[[Script], RawServer], name: str, answered: bool, own_client: bool
+) -> None:
+    """A cancelled call leaves without the frames in which it waited."""
+    arrived = threading.Event()
+    steps = [sending(chunked(b": ping\n\n", end=False))] if answered else []
+    server = serve(once(*steps, lambda _: arrived.set(), silent))
+
+    async def cancelled() -> BaseException:
+        async with httpx.AsyncClient() as client:
+            made = HTTPProvider(
+                "lab",
+                dialect=AzureLike(),
+                base_url=server.url,
+                api_key=Secret(KEY),
+                async_client=client if own_client else None,
+            )
+            chunks = made.astream(request())
+            task = asyncio.ensure_future(made.acomplete(request()) if name == "acomplete" else anext(chunks))
+            await asyncio.to_thread(arrived.wait, 5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            return caught.value
+
+    error = asyncio.run(cancelled())
+    assert [each for each in (error, error.__cause__, error.__context__) if each and leaks(each)] == []
+
+
+def test_a_cancellation_leaves_without_what_came_before_it() -> None:
+    """What was being seen to when it struck may hold the key as well."""
+    error = asyncio.CancelledError()
+    error.__context__ = OSError(KEY)
+    with pytest.raises(asyncio.CancelledError) as caught, Exchange("lab.test", request()):
+        raise error
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["complete", "stream"])
+@pytest.mark.parametrize("answered", [False, True])
+def test_no_traceback_of_an_interrupted_call_shows_the_key(
+    serve: Callable[[Script], RawServer], name: str, answered: bool
+) -> None:
+    """Neither does Ctrl-C show where it struck."""
+
+    def interrupt(_: Connection) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    steps = [sending(chunked(b": ping\n\n", end=False))] if answered else []
+    made = HTTPProvider(
+        "lab",
+        dialect=AzureLike(),
+        base_url=serve(once(*steps, interrupt, silent)).url,
+        api_key=Secret(KEY),
+    )
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Sync().complete(made, request()) if name == "complete" else Sync().stream(made, request())
+    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert [module for module in frames if module.startswith(("httpx", "httpcore", "h11"))] == []
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -956,7 +1175,12 @@ def test_a_bad_base_url_does_not_show_its_password() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"api_key": None, "key_env": "LAB_KEY"}, {"api_key": None, "headers": {"X-Api-Key": "abcdefgh"}}],
+    [
+        {},
+        {"api_key": None, "key_env": "LAB_KEY"},
+        {"api_key": None, "headers": {"X-Api-Key": "abcdefgh"}},
+        {"api_key": None, "headers": {"x-gateway-token": Secret("abcdefgh")}},
+    ],
 )
 def test_a_key_over_plain_http_is_refused(options: dict[str, object]) -> None:
     """A key, from wherever, does not cross a network unencrypted."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,6 @@ from hypothesis import strategies as st
 from llm_failover_nb.engine.classify import classify
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Chunk, Message, Request, Response, Usage
-from llm_failover_nb.providers.failures import read_failure
 from llm_failover_nb.providers.openai import OpenAIDialect, OpenAIReader, read_response
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -249,12 +250,22 @@ def test_a_dialect_may_name_members_otherwise() -> None:
     assert "stream_options" not in body
 
 
-@pytest.mark.parametrize("extra", [{"x": float("nan")}, {"x": object()}, {"x": b"bytes"}])
+@pytest.mark.parametrize(
+    "extra", [{"x": float("nan")}, {"x": np.float32("nan")}, {"x": object()}, {"x": b"bytes"}]
+)
 def test_a_request_that_is_no_json_is_the_requests_own_fault(extra: dict[str, object]) -> None:
     """What cannot be encoded is no reason to bench a model."""
     with pytest.raises(ProviderError, match="cannot be written as JSON") as caught:
         encoded(extra=extra)
     assert caught.value.kind is ErrorKind.REQUEST_SPECIFIC
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(np.int64(5), 5), (np.float32(0.5), 0.5), (Fraction(1, 4), 0.25), (True, True)]
+)
+def test_any_number_is_a_number(given: Any, expected: float) -> None:
+    """Settings that come from a NumPy array or a DataFrame are sent as what they are."""
+    assert repr(encoded(max_tokens=given)["max_tokens"]) == repr(expected)
 
 
 def test_a_lone_surrogate_in_the_prompt_is_replaced() -> None:
@@ -319,6 +330,22 @@ def test_thoughts_in_parts_are_reasoning() -> None:
     assert (answer.text, answer.reasoning) == ("yes", "hm")
 
 
+def test_a_completion_has_whole_characters() -> None:
+    """Halves of characters in a completion are joined, or replaced, in every text of it."""
+    call = {"id": "1", "function": {"name": "f", "arguments": "\ud83d\ude00 \ud83d"}}
+    answer = read_response(completion(content="\ud83d\ude00 \ud83d", reasoning="\ude00", tool_calls=[call]))
+    whole = "\U0001f600 \ufffd"
+    assert (answer.text, answer.reasoning) == (whole, "\ufffd")
+    assert answer.tool_calls[0]["function"] == {"name": "f", "arguments": whole}
+
+
+@pytest.mark.parametrize("finish", ["null", "None", ""])
+def test_a_finish_reason_that_says_null_is_none(finish: str) -> None:
+    """Some servers write the missing reason as a word."""
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": finish}]}
+    assert read_response(json.dumps(body).encode()).finish_reason is None
+
+
 def test_a_stream_sent_unasked_is_read() -> None:
     """An event stream in answer to a plain request is put together."""
     assert read_response(events(delta(content="a"), delta("stop", content="b"))).text == "ab"
@@ -366,51 +393,6 @@ def test_reasoning_alone_is_an_answer() -> None:
 
 
 # Errors
-
-
-@pytest.mark.parametrize(
-    ("body", "message", "status", "code"),
-    [
-        ('{"error":{"message":"slow down","type":"t","code":"c"}}', "slow down", None, "c"),
-        ('{"error":{"message":"bad","code":400}}', "bad", 400, None),
-        ('{"error":{"message":"bad","code":"503"}}', "bad", 503, None),
-        ('\ufeff[{"error":{"code":429,"message":"m","status":"EXHAUSTED"}}]', "m", 429, "EXHAUSTED"),
-        ('{"message":"flat","type":"x"}', "flat", None, "x"),
-        ('{"detail":"why"}', "why", None, None),
-        ('{"detail":[{"msg":"field required"}]}', "field required", None, None),
-        ('{"errors":["one","two"]}', "one", None, None),
-        ('"bare"', "bare", None, None),
-        ("not JSON", "not JSON", None, None),
-        (
-            '{"error":{"message":"{\\"error\\":{\\"message\\":\\"inner\\",\\"code\\":\\"k\\"}}"}}',
-            "inner",
-            None,
-            "k",
-        ),
-        ("", "an error without a text", None, None),
-    ],
-)
-def test_an_error_is_read_in_any_shape(body: str, message: str, status: int | None, code: str | None) -> None:
-    """Message, status and code are found wherever providers put them."""
-    error = read_failure(body)
-    assert (error.message, error.status, error.code) == (message, status, code)
-
-
-def test_the_status_of_the_response_wins() -> None:
-    """An HTTP error keeps its own status and headers, whatever its body says."""
-    error = read_failure('{"error":{"code":400}}', status=503, headers={"retry-after": "1"})
-    assert (error.status, error.headers["retry-after"], error.message) == (503, "1", '{"error":{"code":400}}')
-
-
-def test_an_html_error_page_is_named_by_its_title() -> None:
-    """The page of a proxy is not poured into the message."""
-    error = read_failure("<html><head><title>502 Bad Gateway</title></head></html>", status=502)
-    assert error.message == "HTTP 502: an HTML page, '502 Bad Gateway'"
-
-
-def test_an_error_without_a_text_is_named_by_its_status() -> None:
-    """An empty body leaves the status to speak."""
-    assert read_failure("", status=503).message == "HTTP 503"
 
 
 def test_what_an_error_means_is_left_to_classify() -> None:
@@ -496,6 +478,87 @@ def test_the_last_usage_counts() -> None:
         {"usage": {"prompt_tokens": 1}}, delta("stop", content="x") | {"usage": {"prompt_tokens": 5}}
     )
     assert read([body]).answer.usage == Usage(input_tokens=5)
+
+
+@pytest.mark.parametrize("member", ["content", "reasoning_content"])
+def test_a_character_in_two_deltas_is_one(member: str) -> None:
+    """Half a character waits for its other half, which comes with the next delta of its kind."""
+    chunks = read(
+        [
+            events(
+                delta(**{member: "Hi \ud83d"}),
+                delta(tool_calls=[{"index": 0, "function": {"name": "f"}}]),
+                delta(**{member: "\ude00!"}),
+                delta("stop", content="."),
+            )
+        ]
+    ).chunks
+    kind = "text" if member == "content" else "reasoning"
+    assert [chunk.text for chunk in chunks if chunk.kind == kind][:2] == ["Hi ", "\U0001f600!"]
+
+
+def test_half_a_character_alone_is_no_chunk() -> None:
+    """Nothing can be shown of it yet."""
+    reader = OpenAIReader()
+    assert reader.feed(events(delta(content="\ud83d"), done=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["a\ud83d", "b"], "a\ufffdb"),
+        (["a", "\ude00b"], "a\ufffdb"),
+        (["\ud83d", "\ud83d", "\ude00"], "\ufffd\U0001f600"),
+        (["a\ud83d"], "a\ufffd"),
+    ],
+)
+def test_half_a_character_that_stays_alone_is_replaced(pieces: list[str], expected: str) -> None:
+    """In the chunks as in the whole answer."""
+    reading = read([events(*(delta(content=piece) for piece in pieces))])
+    assert (reading.text, reading.answer.text) == (expected, expected)
+
+
+@given(st.lists(st.text(max_size=4), max_size=6), st.booleans())
+def test_no_stream_has_half_a_character(pieces: list[str], escaped: bool) -> None:
+    """Cut wherever, escaped or not, the text is that of the pieces joined."""
+    halves = "".join(pieces).encode("utf-16-le")
+    cut = [halves[i : i + 2].decode("utf-16-le", "surrogatepass") for i in range(0, len(halves), 2)]
+    said = cut if escaped else pieces
+    lines = [f"data: {json.dumps(delta(content=text), ensure_ascii=escaped)}\n\n" for text in said]
+    body = "".join([*lines, events(delta("length")).decode()]).encode()
+    assert read([body]).answer.text == "".join(pieces)
+
+
+@pytest.mark.parametrize("finish", ["null", "None", ""])
+def test_a_finish_reason_that_says_null_completes_nothing(finish: str) -> None:
+    """A stream that breaks off after it was cut."""
+    error = read([events(delta(finish, content="x"), done=False)]).error
+    assert error is not None
+    assert error.reason == "cut"
+
+
+def test_text_beside_something_else_is_read_with_it() -> None:
+    """An event of the most common shape but for one member is not taken for one of that shape."""
+    body = events(
+        delta(content="a") | {"usage": {"prompt_tokens": 5}},
+        {"choices": [{"index": 1, "delta": {"content": "another choice"}}]},
+        delta("length", content="b"),
+    )
+    answer = read([body]).answer
+    assert (answer.text, answer.usage.input_tokens, answer.finish_reason) == ("ab", 5, "length")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        delta(content="a") | {"error": "down"},
+        delta(content="a") | {"errors": ["down"]},
+        {"choices": [{"index": 0, "delta": {"content": "a"}, "error": {"message": "down"}}]},
+    ],
+)
+def test_an_error_beside_a_text_is_an_error(message: dict[str, Any]) -> None:
+    """Wherever in the event it stands."""
+    assert str(read([events(message)]).error) == "down"
 
 
 def test_a_finish_reason_makes_a_stream_complete() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import traceback
+from collections.abc import Callable, Coroutine
 
 import httpx
 import pytest
 
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Request
-from llm_failover_nb.providers.presets import AZURE_ENDPOINT, PRESETS, endpoint, make
+from llm_failover_nb.providers.presets import AZURE_ENDPOINT, PRESETS, AzureProvider, at, endpoint, make
+from tests.providers.raw_server import ANSWER, answering, http, serving
+
+KEY = "sk-canary-of-presets"
 
 NAMES = [
     *("azure", "cerebras", "deepseek", "fireworks", "github", "groq", "huggingface", "llamacpp", "lmstudio"),
@@ -56,12 +63,118 @@ def test_an_unknown_preset_is_a_key_error() -> None:
         make("nobody")
 
 
-@pytest.mark.parametrize("address", ["", "  "])
-def test_azure_without_its_endpoint_says_what_to_set(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Azure has an address for each customer."""
-    monkeypatch.setenv(AZURE_ENDPOINT, address)
-    with pytest.raises(ValueError, match="set AZURE_OPENAI_ENDPOINT"):
-        make("azure")
+AZURE_KEY = "AZURE_OPENAI_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({}, f"{AZURE_ENDPOINT} and {AZURE_KEY}"),
+        ({AZURE_ENDPOINT: "  ", AZURE_KEY: "k"}, AZURE_ENDPOINT),
+        ({AZURE_ENDPOINT: "https://mine.openai.azure.com"}, AZURE_KEY),
+        ({AZURE_ENDPOINT: "https://mine.openai.azure.com", AZURE_KEY: "k"}, None),
+    ],
+)
+def test_azure_names_every_variable_that_is_missing(
+    variables: dict[str, str], missing: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure has an address for each customer; a chain leaves it out where that is not set."""
+    for name in (AZURE_ENDPOINT, AZURE_KEY):
+        monkeypatch.delenv(name, raising=False)
+    made = make("azure")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert made.missing_key == missing
+
+
+def azure_error() -> tuple[ErrorKind | None, str, str]:
+    with pytest.raises(ProviderError) as caught:
+        make("azure").complete(Request("hi", model="m"))  # type: ignore[arg-type]
+    return caught.value.kind, caught.value.reason, caught.value.message
+
+
+def test_azure_without_its_endpoint_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked all the same, it is the entry that fails, not the chain."""
+    monkeypatch.delenv(AZURE_ENDPOINT, raising=False)
+    kind, reason, message = azure_error()
+    assert (kind, reason, "set AZURE_OPENAI_ENDPOINT" in message) == (ErrorKind.AUTH_DEAD, "no_key", True)
+
+
+def test_an_azure_endpoint_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable that holds it."""
+    monkeypatch.setenv(AZURE_ENDPOINT, "mine.openai.azure.com")
+    kind, reason, message = azure_error()
+    assert (kind, reason) == (ErrorKind.AUTH_DEAD, "bad_request")
+    assert "'mine.openai.azure.com/openai/v1'" in message
+    assert "correct AZURE_OPENAI_ENDPOINT" in message
+
+
+def calls(provider: AzureProvider) -> list[Callable[[Request], object]]:
+    """Its four calls, each to its end."""
+
+    async def collect(request: Request) -> object:
+        return [chunk async for chunk in provider.astream(request)]
+
+    return [
+        provider.complete,
+        lambda request: asyncio.run(closing(provider, provider.acomplete(request))),
+        lambda request: list(provider.stream(request)),
+        lambda request: asyncio.run(closing(provider, collect(request))),
+    ]
+
+
+async def closing(provider: AzureProvider, work: Coroutine[object, object, object]) -> object:
+    try:
+        return await work
+    finally:
+        await provider.aclose()
+
+
+def test_azure_reads_its_address_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All four calls go to the address of the moment, below the path of the v1 API."""
+    monkeypatch.setenv(AZURE_KEY, "k")
+    made = make("azure")
+    made.close()  # nothing is open yet
+    asked = Request("hi", model="m")  # type: ignore[arg-type]
+    lines: list[str] = []
+    for position in range(4):
+        with serving(answering(http(ANSWER))) as server:
+            monkeypatch.setenv(AZURE_ENDPOINT, server.url.removesuffix("/v1"))
+            calls(made)[position](asked)
+            lines += [request.line for request in server.requests]
+            made.close()
+    assert lines == ["POST /openai/v1/chat/completions HTTP/1.1"] * 4
+
+
+def test_azure_keeps_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as its address stays the same."""
+    monkeypatch.setenv(AZURE_KEY, "k")
+    made = make("azure")
+    asked = Request("hi", model="m")  # type: ignore[arg-type]
+    with serving(answering(http(ANSWER))) as server:
+        monkeypatch.setenv(AZURE_ENDPOINT, server.url.removesuffix("/v1"))
+        for _ in range(2):
+            made.complete(asked)
+        made.close()
+        assert (len(server.requests), server.connections) == (2, 1)
+
+
+def test_llamacpp_is_asked_over_a_new_connection_each_time() -> None:
+    """Its server hangs up on connections that it promised to keep."""
+    with serving(answering(http(ANSWER))) as server:
+        preset = dataclasses.replace(PRESETS["llamacpp"], base_url=server.url)
+        made = at(server.url, "llamacpp", preset)
+        made.complete(Request("hi", model="m"))  # type: ignore[arg-type]
+        made.close()
+        assert server.requests[0].headers["connection"] == "close"
+
+
+def test_a_key_given_beside_an_unknown_wire_is_not_shown() -> None:
+    """Not even by a traceback with all local variables."""
+    with pytest.raises(ValueError, match="soap") as caught:
+        endpoint("lab", wire="soap", base_url="https://llm.test/v1", api_key=KEY, headers={"api-key": KEY})
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(shown.format())
 
 
 def test_an_azure_endpoint_with_its_path_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import types
 import warnings
+from contextlib import suppress
 
 import pytest
 
@@ -38,8 +40,14 @@ def registry():
 
 @pytest.fixture
 def in_a_kernel(monkeypatch):
-    """Looks as it does in a notebook."""
+    """Looks as it does in a notebook whose running cell is the last of the list."""
+    cells = ["", f"register_provider('lab', base_url=URL, api_key={KEY!r})"]
+    shell = types.SimpleNamespace(user_ns={"_ih": cells})
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    return cells
 
 
 @pytest.fixture
@@ -131,7 +139,9 @@ def test_a_bad_address_or_wire_is_refused(given, named, registry):
 @pytest.mark.usefixtures("in_a_kernel")
 def test_a_literal_key_warns_in_a_notebook(registry):
     """It will be saved; the warning says what to do and does not show it."""
-    with pytest.warns(UserWarning, match="the key of 'lab' .* saved with the notebook.*key_env=") as caught:
+    with pytest.warns(
+        UserWarning, match="the key of 'lab' is written in this cell and will.*key_env="
+    ) as caught:
         register_provider("lab", base_url=URL, api_key=KEY, registry=registry)
     assert [KEY in str(each.message) for each in caught] == [False]
 
@@ -159,3 +169,52 @@ def test_only_a_literal_warns(given, registry):
     with warnings.catch_warnings(record=True) as caught:
         register_provider("lab", base_url=URL, registry=registry, **given)
     assert caught == []
+
+
+@pytest.mark.parametrize("cells", [["", "register_provider('lab', api_key=getpass())"], [KEY, ""], []])
+def test_a_key_that_is_not_in_the_cell_does_not_warn(cells, in_a_kernel, registry):
+    """One that was typed into a prompt is not saved."""
+    in_a_kernel[:] = cells
+    with warnings.catch_warnings(record=True) as caught:
+        register_provider("lab", base_url=URL, api_key=KEY, registry=registry)
+    assert caught == []
+
+
+@pytest.mark.usefixtures("in_a_kernel")
+@pytest.mark.parametrize("shell", [None, types.SimpleNamespace(user_ns={}), types.SimpleNamespace()])
+def test_a_kernel_without_cells_does_not_warn(shell, registry, monkeypatch):
+    """As in a module that only imports ipykernel."""
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
+    with warnings.catch_warnings(record=True) as caught:
+        register_provider("lab", base_url=URL, api_key=KEY, registry=registry)
+    assert caught == []
+
+
+def reprs(values):
+    """As far as they have one: a provider whose making failed may have none."""
+    for value in values:
+        with suppress(AttributeError):
+            yield repr(value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"base_url": "htp://x/v1", "api_key": KEY},
+        {"base_url": "http://llm.example.org/v1", "api_key": KEY},
+        {"base_url": URL, "api_key": KEY, "wire": "nope"},
+        {"base_url": URL, "api_key": KEY, "key_env": "LAB_KEY"},
+        {"base_url": URL, "api_key": f"{KEY}\n", "provider": ScriptedProvider("ok")},
+        {"api_key": KEY},
+        {"base_url": URL, "headers": {"Authorization": f"Bearer {KEY}", "x": "\u00e9"}},
+        {"base_url": "http://llm.example.org/v1", "headers": {"x-gateway-key": KEY}},
+        {"base_url": URL, "headers": {"api-key": f"{KEY}\n"}},
+    ],
+)
+def test_what_is_refused_does_not_show_its_key(given, registry):
+    """Not even in a traceback with all local variables, as %xmode Verbose prints it."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        register_provider("lab", registry=registry, **given)
+    ours = caught.value.__traceback__.tb_next  # the frame of the test itself holds the key
+    shown = [text for frame, _ in traceback.walk_tb(ours) for text in reprs(frame.f_locals.values())]
+    assert [text for text in [*shown, str(caught.value)] if KEY in text] == []
