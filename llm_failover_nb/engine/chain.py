@@ -325,9 +325,10 @@ def _flat(models: str | Iterable[Model | Chain | str | None], registry: SpecRegi
 
 
 def _entry(position: int, model: Model) -> Entry:
-    has_key = hasattr(type(model.provider), "missing_key") or hasattr(model.provider, "missing_key")
-    missing = (lambda: cast("str | None", getattr(model.provider, "missing_key", None))) if has_key else None
-    return Entry(position, model.spec, model.name, model.calls, missing)
+    def missing_key() -> str | None:
+        return cast("str | None", getattr(model.provider, "missing_key", None))
+
+    return Entry(position, model.spec, model.name, model.calls, missing_key)
 
 
 def _or_default(given: T | None, default: T) -> T:

@@ -64,7 +64,7 @@ class Entry:
     spec: str
     name: str
     calls: Calls
-    missing_key: Callable[[], str | None] | None
+    missing_key: Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Call:
         return live or keyed
 
     def _lacks_key(self, entry: Entry) -> bool:
-        variable = entry.missing_key() if entry.missing_key is not None else None
+        variable = entry.missing_key()
         if variable is None:
             return False
         error = ProviderError(
@@ -385,7 +385,7 @@ class Call:
         errors = [self._errors[entry.position] for entry in entries]
         lines = [f"failover: all {live} models in chain failed"]
         if not live:
-            missing = dict.fromkeys(entry.missing_key() for entry in entries if entry.missing_key)
+            missing = dict.fromkeys(entry.missing_key() for entry in entries)
             lines[0] += f": none has a key, set {' or '.join(filter(None, missing))}"
         lines += [f"{entry.spec}: {_line(error)}" for entry, error in zip(entries, errors, strict=True)]
         return AllModelsFailed("\n".join(lines), errors, [entry.spec for entry in entries])

@@ -209,7 +209,7 @@ async def async_rows(base: str, turns: int) -> list[Row]:
             ),
         ]
         for flight, target in ((64, "≥ 1.1"), (1000, "≥ 1.0")):
-            rounds = max(turns // flight, 5)
+            rounds = max(turns // flight, 15)
 
             def gathered(
                 call: Callable[[], Awaitable[str]], flight: int = flight

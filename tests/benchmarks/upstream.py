@@ -1,6 +1,6 @@
 """A static upstream on loopback, as fast as one Python process can be: fixed bytes by path. A program.
 
-``/ok/…`` answers, ``/down/…`` is HTTP 503, ``/sse/…`` streams 500 chunks. Prints its port; ends with its stdin.
+``/ok/…`` answers, ``/down/…`` is HTTP 503, ``/sse/…`` streams 500 chunks. Prints its port, ends with stdin.
 """
 
 from __future__ import annotations
