@@ -59,9 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: With 2 for wrong usage, with 0 after ``--help`` and ``--version``.
-
-    >>> main(["local", "path"])  # doctest: +SKIP
-    0
     """
     arguments = _parser().parse_args(argv)
     command: _Command = arguments.command
