@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from time import perf_counter
 from typing import TypedDict, Unpack
 
@@ -30,6 +32,13 @@ class RequestFields(TypedDict, total=False):
 
 _FIELDS = tuple(RequestFields.__annotations__)
 
+# The numbers among them: of which kind, and the least.
+_NUMBERS: Mapping[str, tuple[type[Real], int | None]] = {
+    "temperature": (Real, 0),
+    "max_tokens": (Integral, 1),
+    "seed": (Integral, None),
+}
+
 
 def build_request(
     prompt: Prompt,
@@ -40,17 +49,32 @@ def build_request(
     """The request of a call.
 
     Raises:
-        TypeError: When a field is unknown (with the nearest known one) or the prompt is of no known form.
+        TypeError: When a field is unknown (with the nearest known one) or of the wrong type, or the prompt
+            is of no known form.
+        ValueError: When a number is out of range.
     """
     if given and (unknown := [name for name in given if name not in _FIELDS]):
         near = difflib.get_close_matches(unknown[0], _FIELDS, n=1)
         hint = f"did you mean {near[0]}?" if near else "use extra={...} for what the wire takes besides"
         raise TypeError(f"{unknown[0]!r} is no field of a request ({', '.join(_FIELDS)}); {hint}")
+    for name, value in given.items():
+        _check_field(name, value)
     if isinstance(prompt, Request):
         return replace(prompt, model=model, timeouts=timeouts, **given)  # type: ignore[arg-type]  # coerced there
     # A request takes a tuple for coerced already; a caller's may hold dicts.
     turns = list(prompt) if isinstance(prompt, tuple) else prompt
     return Request(turns, model, timeouts=timeouts, **given)  # type: ignore[arg-type]  # coerced there
+
+
+def _check_field(name: str, value: object) -> None:
+    if value is None or name not in _NUMBERS:
+        return
+    kind, least = _NUMBERS[name]
+    what = "a whole number" if kind is Integral else "a number"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{name}={value!r} is not {what}")
+    if least is not None and not least <= float(value) < math.inf:
+        raise ValueError(f"{name}={value!r} is out of range: give {what}, at least {least}")
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -63,6 +87,8 @@ def split_spec(spec: str) -> tuple[str, str]:
     ('openrouter', 'meta/llama')
     """
     provider, _, name = spec.partition("/")
+    if ";" in spec:
+        raise ChainSpecError(f"{spec!r} is no spec: a chain joins its specs by commas, not semicolons")
     if not provider or not name:
         raise ChainSpecError(f"{spec!r} is no spec: write provider/model, such as openai/gpt-x")
     return provider, name

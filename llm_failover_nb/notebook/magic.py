@@ -143,7 +143,8 @@ class LLM:
         if arguments.out is not None:
             # What an earlier run left there would be taken for this one's answer.
             self._shell.user_ns.pop(arguments.out, None)
-        with _cell_number(self._shell.execution_count):
+        # Not execution_count, which newer IPythons have already raised for the next cell.
+        with _cell_number(len(self._shell.user_ns.get("In", ())) - 1):
             response = _answered(question, live)
         if arguments.out is not None:
             self._shell.user_ns[arguments.out] = response

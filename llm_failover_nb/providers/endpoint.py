@@ -41,6 +41,10 @@ def _sealed(name: str, value: str | Secret) -> str | Secret:
     return value
 
 
+# Variables are mostly upper case; what is not, and longer than this, is rather a key.
+_LONGEST_LOWER_NAME = 24
+
+
 class Endpoint:
     """One provider's address and credentials; arguments and errors are those of ``HTTPProvider``."""
 
@@ -57,6 +61,11 @@ class Endpoint:
     ) -> None:
         if api_key is not None and key_env is not None:
             raise ValueError(f"{name}: api_key and key_env ({key_env}) are both given; give one of them")
+        if key_env is not None and not _could_be_a_variable(key_env):
+            raise ValueError(
+                f"{name}: key_env is the name of an environment variable, such as LAB_KEY; what was given is "
+                "none, and is not shown here in case it is a key: give a key as api_key="
+            )
         self.url = _base_url(name, base_url)
         has_key = api_key is not None or key_env is not None or any(map(_is_secret, headers.values()))
         if has_key and not allow_http and self.url.scheme == "http" and not is_loopback(self.url.host):
@@ -178,3 +187,8 @@ def _is_secret(value: object) -> bool:
 def _is_sendable(value: str | Secret) -> bool:
     text = value.reveal() if isinstance(value, Secret) else value
     return text.isascii() and text.isprintable()
+
+
+def _could_be_a_variable(name: str) -> bool:
+    """Whether this looks like a variable's name and not like a key that was pasted in its place."""
+    return name.isidentifier() and name.isascii() and (name.isupper() or len(name) <= _LONGEST_LOWER_NAME)

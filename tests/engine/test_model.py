@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, closing
 
+import numpy
 import pytest
 
 from llm_failover_nb.engine.errors import ChainSpecError, ProviderError
@@ -323,3 +324,38 @@ def test_an_unknown_field_is_refused_with_a_hint(field, hint):
         f"{field!r} is no field of a request "
         f"(system, temperature, max_tokens, stop, seed, schema, extra); {hint}"
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "error", "message"),
+    [
+        ({"temperature": "hot"}, TypeError, "temperature='hot' is not a number"),
+        ({"temperature": -4}, ValueError, "temperature=-4 is out of range: give a number, at least 0"),
+        ({"temperature": float("nan")}, ValueError, "temperature=nan is out of range"),
+        ({"max_tokens": "many"}, TypeError, "max_tokens='many' is not a whole number"),
+        ({"max_tokens": 2.5}, TypeError, "max_tokens=2.5 is not a whole number"),
+        ({"max_tokens": 0}, ValueError, "max_tokens=0 is out of range: give a whole number, at least 1"),
+        ({"seed": True}, TypeError, "seed=True is not a whole number"),
+    ],
+)
+def test_bad_numbers_are_refused_before_anything_is_sent(field, error, message):
+    """With the value, and what it should be."""
+    provider = ScriptedProvider("ok")
+    with pytest.raises(error, match=message):
+        Model("lab/a", provider).complete("hi", **field)
+    assert provider.requests == []
+
+
+def test_good_numbers_pass():
+    """None is as good as nothing; a seed may be negative; numpy's numbers are numbers."""
+    provider = ScriptedProvider("ok")
+    fields = {"temperature": numpy.float32(0.5), "max_tokens": None, "seed": -1}
+    Model("lab/a", provider).complete("hi", **fields)
+    (request,) = provider.requests
+    assert (request.temperature, request.max_tokens, request.seed) == (0.5, None, -1)
+
+
+def test_semicolons_join_nothing():
+    """A chain joined the wrong way must not become one strange model."""
+    with pytest.raises(ChainSpecError, match="joins its specs by commas"):
+        Model("lab/a; lab/b", ScriptedProvider("ok"))

@@ -12,7 +12,7 @@ import pytest
 
 from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.engine import secret as secret_module
-from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.chain import Registry, process_registry
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.providers.http import HTTPProvider
@@ -218,3 +218,16 @@ def test_what_is_refused_does_not_show_its_key(given, registry):
     ours = caught.value.__traceback__.tb_next  # the frame of the test itself holds the key
     shown = [text for frame, _ in traceback.walk_tb(ours) for text in reprs(frame.f_locals.values())]
     assert [text for text in [*shown, str(caught.value)] if KEY in text] == []
+
+
+@pytest.mark.parametrize("pasted", ["sk-canary-1234", "AIzaCanaryCanaryCanaryCanaryCanary1", ""])
+def test_a_key_pasted_for_its_variables_name_is_not_repeated(pasted):
+    """Neither in the error nor, later, in every cell that misses the key."""
+    with pytest.raises(ValueError, match="key_env is the name of an environment variable") as caught:
+        register_provider("lab", base_url="https://lab.test/v1", key_env=pasted, registry=Registry())
+    assert not pasted or pasted not in str(caught.value)
+
+
+def test_a_short_lower_case_variable_is_one():
+    """Some are."""
+    register_provider("lab", base_url="https://lab.test/v1", key_env="lab_key", registry=Registry())
