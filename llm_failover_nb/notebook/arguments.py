@@ -36,6 +36,7 @@ T = TypeVar("T")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_SPECS = re.compile(r"[\w.-]+/[^\s,]+(?:,[\w.-]+/[^\s,]+)*,?")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -278,6 +279,8 @@ def _no_pair(word: str, before: str) -> str:
     key = next((key for key in KEYS if key.name == bare), None)
     if key is not None:
         return f"{word!r} is no key=value: write {key.example}, without spaces around ="
+    if not before and _SPECS.fullmatch(word):
+        return f"{word!r} is no key=value: write chain={word.strip(',')}"
     return (
         f"{word!r} is no key=value: the prompt goes into the lines below, and a value with spaces into "
         'quotes, such as system="Answer in one sentence."'

@@ -113,9 +113,10 @@ class Live:
         """
         if event.next_model:
             self._abandon()
-            self._doing = f"{event.model} failed; asking {event.next_model} …"
+            left = render.left_words(event)
+            self._doing = f"{left}; asking {event.next_model} …"
             if self._abandoned:
-                self._doing = f"{event.model} failed; starting over with the next model, {event.next_model} …"
+                self._doing = f"{left}; starting over with the next model, {event.next_model} …"
             self._show()
 
     def feed(self, chunk: Chunk) -> None:

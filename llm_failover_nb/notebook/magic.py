@@ -269,7 +269,8 @@ def _answered(question: _Question, live: Live) -> Response:
     try:
         response = _ask(question, live)
     except KeyboardInterrupt as interrupt:
-        what = "interrupted; partial answer" if live.partial else "interrupted before an answer came"
+        out = question.arguments.out is not None
+        what = render.interrupted_words(partial=bool(live.partial), out=out)
         _finish_partial(question, live, what)
         # The traceback would show the engine's frames; an attribute is where IPython looks for another.
         vars(interrupt)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {what}"]

@@ -11,12 +11,12 @@ import html
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 
 from llm_failover_nb.engine.bench import BenchedModel
 from llm_failover_nb.engine.errors import AllModelsFailed, FailoverError, ProviderError
-from llm_failover_nb.engine.events import AttemptRecord
+from llm_failover_nb.engine.events import AttemptRecord, FailoverEvent
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.types import Response
 from llm_failover_nb.notebook.markdown import markdown_html, reaches_out
@@ -35,6 +35,8 @@ __all__ = [
     "failure_text",
     "help_html",
     "help_text",
+    "interrupted_words",
+    "left_words",
     "live_html",
     "live_text",
     "partial_html",
@@ -66,14 +68,15 @@ _REASONS = {
     "overloaded": ("overloaded", "try again in a few minutes, or add a model to the chain"),
     "server_error": ("the provider's own error", "try again in a few minutes, or add a model to the chain"),
     "timeout": ("no answer in time", "try again, or ask for less; is the server still starting?"),
-    "connection": ("no connection", "check the network, the address, and that the server runs"),
+    "connection": ("no connection", "check the network, base_url, and that the server runs"),
     "malformed": ("an answer that cannot be read", "try again; does this address speak the wire it should?"),
     "cut": ("the answer broke off", "try again, or add a model to the chain"),
     "quota": ("the account is used up", "add credit or raise the limit at the provider"),
     "credentials": ("the key was refused", "check the key, and set it anew"),
     "region": ("not served from here", "use a model that is served where you are"),
     "permission": ("the key may not use it", "ask for access at the provider, or use another model"),
-    "model_gone": ("no such model", "check the model's name"),
+    "model_gone": ("no such model", "check the model's name, and base_url where the provider is your own"),
+    "not_installed": ("not installed", "install it, and run the cell again"),
     "no_key": ("no key", "set the variable and run the cell again"),
     "context_length": ("the prompt is too long for it", "shorten it, or add a model with more context"),
     "content_filter": ("refused by its content filter", "reword the prompt, or ask another model on purpose"),
@@ -81,6 +84,14 @@ _REASONS = {
     "benched": ("benched", "%llm unbench lifts it"),
     "deadline": ("cut by the deadline", "give a longer deadline"),
 }
+# What an unreachable provider's error advises, too: in a failure's table the remedy stands beside it.
+_ADVICE_SAID = "; check the network and base_url"
+
+# How a spec's missing key is told by the engine; what follows is the variable.
+_NO_KEY_SAID = "no key: set "
+
+_ALTHOUGH_BENCHED = "asked although benched: nothing else was left"
+
 _UNKNOWN_REASON = ("failed", "read what it says, or add a model to the chain")
 
 # What a state looks like, beside its words: shapes that every font has, so no pause sign.
@@ -140,6 +151,7 @@ class Row:
         attempts: How often it was asked.
         then: What followed for the model, or what a person can do.
         asked: Whether it was asked at all; else it was passed by.
+        benched: Whether it was benched when the call began: asked all the same, it was best effort.
     """
 
     model: str
@@ -148,6 +160,7 @@ class Row:
     attempts: int = 0
     then: str = ""
     asked: bool = True
+    benched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +202,7 @@ def failed_rows(attempts: Sequence[AttemptRecord], zone: tzinfo | None = None) -
     for position in dict.fromkeys(record.position for record in attempts):
         asked = [record for record in attempts if record.position == position and record.attempt]
         if asked and asked[-1].outcome != "ok":
-            last = asked[-1]
-            why = _reason(last.reason, last.status)
-            rows.append(Row(last.model, why, _line(last.error), len(asked), _bench_after(last, zone)))
+            rows.append(_failed_row(asked[-1], len(asked), zone))
     return tuple(rows)
 
 
@@ -204,6 +215,8 @@ def passed_rows(
 ) -> tuple[Row, ...]:
     """One row an entry that stood before the answering one and was not asked, in order.
 
+    An entry that was asked although it was benched has a row, too, the answering one included.
+
     Args:
         specs: The chain's entries.
         attempts: As in ``Response.attempts``; without an answer, all entries are looked at.
@@ -213,17 +226,21 @@ def passed_rows(
     """
     answered = [record.position for record in attempts if record.outcome == "ok"]
     end = answered[-1] if answered and answered[-1] is not None else len(specs)
+    last = end + 1 if answered else end
     benches = {bench.model: bench for bench in benched}
     rows = []
-    for position, spec in enumerate(specs[:end]):
+    for position, spec in enumerate(specs[:last]):
         records = [record for record in attempts if record.position == position]
         if any(record.attempt for record in records):
+            if spec in benches:
+                rows.append(Row(spec, _ALTHOUGH_BENCHED, benched=True))
             continue
         if any(record.reason == "no_key" for record in records):
             rows.append(Row(spec, _line(records[-1].error), asked=False))
         elif spec in benches:
             why = bench_words(benches[spec], now, zone)
-            rows.append(Row(spec, why, then=f"%llm unbench {spec} lifts it", asked=False))
+            then = f"%llm unbench {spec} lifts it"
+            rows.append(Row(spec, why, then=then, asked=False, benched=True))
         elif records:
             rows.append(Row(spec, "benched while the call ran", asked=False))
         else:
@@ -242,24 +259,24 @@ def answer_html(response: Response, *, passed: Sequence[Row] = (), note: str = "
         passed: As :func:`passed_rows` gives them.
         note: One line to stand before the footer.
     """
-    failed = failed_rows(response.attempts)
+    failed, left_out = _marked(failed_rows(response.attempts), passed), _not_asked(passed)
     stats = "".join(f"<span>{_escaped(part)}</span> " for part in _stats(response))
     footer = f"<p>{_who_html(response, failed, passed)}</p><p class='lf-stats'>{stats}</p>"
     return _page(
         _answer(response.text),
         _note_html(note),
-        f"<div class='lf-foot lf-small mathjax_ignore'>{footer}{_details(failed, passed)}</div>",
+        f"<div class='lf-foot lf-small mathjax_ignore'>{footer}{_details(failed, left_out)}</div>",
     )
 
 
 def answer_text(response: Response, *, passed: Sequence[Row] = (), note: str = "") -> str:
     """:func:`answer_html` for a terminal."""
-    failed = failed_rows(response.attempts)
+    failed, left_out = _marked(failed_rows(response.attempts), passed), _not_asked(passed)
     lines = [response.text or "(the answer has no text)", ""]
     if note:
         lines.append(_line(note))
     lines += [f"-- {_who(response, failed, passed)}", f"   {' · '.join(_stats(response))}"]
-    lines += [f"   {_row_text(row)}" for row in (*failed, *passed)]
+    lines += [f"   {_row_text(row)}" for row in (*failed, *left_out)]
     return _joined(lines)
 
 
@@ -271,6 +288,17 @@ def partial_html(text: str, what: str, *, note: str = "") -> str:
 def partial_text(text: str, what: str, *, note: str = "") -> str:
     """:func:`partial_html` for a terminal."""
     return _joined(filter(None, (text, f"-- {_line(what)}", _line(note))))
+
+
+def interrupted_words(*, partial: bool, out: bool) -> str:
+    """What an interrupted cell says.
+
+    Args:
+        partial: Whether some of an answer had come.
+        out: Whether the cell has ``out=``, which would have been bound to the whole one.
+    """
+    what = "interrupted; partial answer" if partial else "interrupted before an answer came"
+    return f"{what}; out= stays unbound" if out else what
 
 
 # A failure
@@ -307,6 +335,11 @@ def failure_lines(error: FailoverError, *, passed: Sequence[Row] = ()) -> list[s
 
 
 # While it runs
+
+
+def left_words(event: FailoverEvent) -> str:
+    """That a model was left, as long as the next one has not said anything."""
+    return f"{event.model} {'is not installed' if _is_not_installed(event.error) else 'failed'}"
 
 
 def live_html(text: str, *, abandoned: str = "", doing: str = "") -> str:
@@ -453,20 +486,40 @@ def _failed_note(what: str) -> str:
 
 
 def _who(response: Response, failed: Sequence[Row], passed: Sequence[Row]) -> str:
-    return f"answered by {_line(response.model)}{_after(failed, passed)}"
+    return f"answered by {_line(response.model)}{_after(response.model, failed, passed)}"
 
 
 def _who_html(response: Response, failed: Sequence[Row], passed: Sequence[Row]) -> str:
-    return f"answered by <b>{_escaped(_line(response.model))}</b>{_escaped(_after(failed, passed))}"
+    after = _after(response.model, failed, passed)
+    return f"answered by <b>{_escaped(_line(response.model))}</b>{_escaped(after)}"
 
 
-def _after(failed: Sequence[Row], passed: Sequence[Row]) -> str:
+def _after(answering: str, failed: Sequence[Row], passed: Sequence[Row]) -> str:
     """Why it was this model and no earlier one."""
-    names = [f"{_line(row.model)} failed ({row.why})" for row in failed]
-    names += [f"{_line(row.model)} was passed by ({row.why})" for row in passed]
-    if len(names) > 3:
-        return f" after {_count(len(failed), 'model')} failed and {len(passed)} passed by"
-    return f" after {_listed(names)}" if names else ""
+    forced = any(row.model == answering and row.asked and row.benched for row in passed)
+    although = f"; {_ALTHOUGH_BENCHED}" if forced else ""
+    return _before(failed, _not_asked(passed)) + although
+
+
+def _before(failed: Sequence[Row], left_out: Sequence[Row]) -> str:
+    """What became of the earlier models."""
+    if len(failed) + len(left_out) > 3:
+        return f" after {_count(len(failed), 'model')} failed and {len(left_out)} passed by"
+    missing = [row for row in failed if _is_missing(row)]
+    names = [f"{_line(row.model)} failed ({row.why})" for row in failed if row not in missing]
+    names += [f"{_line(row.model)} was passed by ({row.why})" for row in left_out]
+    after = f" after {_listed(names)}" if names else ""
+    return after + "".join(f"; {_line(row.model)} is {row.why}: {row.error}" for row in missing)
+
+
+def _not_asked(passed: Sequence[Row]) -> tuple[Row, ...]:
+    return tuple(row for row in passed if not row.asked)
+
+
+def _marked(rows: Iterable[Row], passed: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, those of models that were asked although they were benched marked as such."""
+    benched = {row.model for row in passed if row.benched}
+    return tuple(replace(row, benched=row.asked and row.model in benched) for row in rows)
 
 
 def _stats(response: Response) -> list[str]:
@@ -516,19 +569,53 @@ def _table(rows: Iterable[Row], then: str) -> str:
 def _why_html(row: Row) -> str:
     times = f", {_count(row.attempts, 'attempt')}" if row.attempts else ""
     said = f"<br><samp>{_escaped(row.error)}</samp>" if _says_more(row) else ""
-    return f"{_escaped(row.why)}{times}{said}"
+    although = f"<br>{_ALTHOUGH_BENCHED}" if row.asked and row.benched else ""
+    return f"{_escaped(row.why)}{times}{said}{although}"
 
 
 def _row_text(row: Row) -> str:
     times = f", {_count(row.attempts, 'attempt')}" if row.attempts else ""
     said = f": {row.error}" if _says_more(row) else ""
     how = "" if row.asked else "passed by, "
+    although = f"; {_ALTHOUGH_BENCHED}" if row.asked and row.benched else ""
     then = f"; {_line(row.then)}" if row.then else ""
-    return plain(f"{_line(row.model)}: {how}{row.why}{times}{said}{then}")
+    return plain(f"{_line(row.model)}: {how}{row.why}{times}{said}{although}{then}")
 
 
 def _says_more(row: Row) -> bool:
     return bool(row.error) and row.error not in row.why
+
+
+def _failed_row(last: AttemptRecord, attempts: int, zone: tzinfo | None) -> Row:
+    then = _bench_after(last, zone)
+    if last.reason == "not_installed":
+        why, remedy = _missing(last.model, last.error)
+        return Row(last.model, why, remedy, then=then)
+    why = _reason(last.reason, last.status)
+    return Row(last.model, why, _said(last.model, last.error), attempts, then)
+
+
+def _said(spec: str, text: str) -> str:
+    """What an error says, without the name that stands before it in the row."""
+    return _line(text).removeprefix(f"{_line(spec)}: ")
+
+
+def _missing(spec: str, text: str) -> tuple[str, str]:
+    """Why a model is not installed, in words that follow its name, and what to do."""
+    words, remedy = _REASONS["not_installed"]
+    said, colon, advice = _line(text).rpartition(": ")
+    start = f"{_line(spec)} is "
+    if colon and said.startswith(start + words):
+        return said.removeprefix(start), advice
+    return words, _said(spec, text) or remedy
+
+
+def _is_missing(row: Row) -> bool:
+    return row.why.startswith(_REASONS["not_installed"][0])
+
+
+def _is_not_installed(error: Exception) -> bool:
+    return isinstance(error, ProviderError) and error.reason == "not_installed"
 
 
 def _reason(reason: str, status: int | None) -> str:
@@ -549,14 +636,29 @@ def _bench_after(record: AttemptRecord, zone: tzinfo | None) -> str:
 
 
 def _headline(error: FailoverError) -> str:
-    said = error.message.partition("\n")[0] if isinstance(error, AllModelsFailed) else str(error)
+    said = str(error)
+    if isinstance(error, AllModelsFailed):
+        said = _none_has_a_key(error) or error.message.partition("\n")[0]
     return f"{type(error).__name__}: {_line(said)}"
+
+
+def _none_has_a_key(error: AllModelsFailed) -> str:
+    """Nobody failed where nobody could be asked: what to say of that; empty where somebody was."""
+    causes = [cause for cause in error.exceptions if isinstance(cause, ProviderError)]
+    if len(causes) < len(error.exceptions) or any(cause.reason != "no_key" for cause in causes):
+        return ""
+    said = dict.fromkeys(cause.message for cause in causes)
+    variables = [one.removeprefix(_NO_KEY_SAID) for one in said if one.startswith(_NO_KEY_SAID)]
+    what = "no model could be asked: none has a key"
+    return f"{what}; set {' or '.join(variables)}" if variables else what
 
 
 def _said_in_short(error: FailoverError, passed: Sequence[Row]) -> str:
     """Above the table; the error's own name and message stand in the error output below it."""
     if not isinstance(error, AllModelsFailed):
         return _headline(error)
+    if unasked := _none_has_a_key(error):
+        return unasked
     asked = [row.asked for row in _failure_rows(error, passed)]
     left_out = f", {asked.count(False)} passed by" if not all(asked) else ""
     return f"no model answered: {asked.count(True)} failed{left_out}"
@@ -570,9 +672,10 @@ def _failure_rows(error: FailoverError, passed: Sequence[Row]) -> list[Row]:
     if isinstance(error, AllModelsFailed):
         asked = [_error_row(spec, e) for spec, e in zip(error.specs, error.exceptions, strict=False)]
         known = {row.model for row in asked}
-        return [*asked, *(row for row in passed if row.model not in known)]
+        left_out = [row for row in _not_asked(passed) if row.model not in known]
+        return [*_marked(asked, passed), *left_out]
     if isinstance(error, ProviderError):
-        return [_error_row(error.model, error)]
+        return [*_marked([_error_row(error.model, error)], passed)]
     return []
 
 
@@ -581,7 +684,10 @@ def _error_row(spec: str, error: Exception) -> Row:
         words, remedy = _UNKNOWN_REASON
         return Row(spec, words, _line(f"{type(error).__name__}: {error}"), then=remedy)
     _, remedy = _REASONS.get(error.reason, _UNKNOWN_REASON)
-    said = _line(error.message)
+    if _is_not_installed(error):
+        why, remedy = _missing(spec, error.message)
+        return Row(spec, why, then=remedy)
+    said = _said(spec, error.message.removesuffix(_ADVICE_SAID))
     if error.reason in {"no_key", "benched"}:
         return Row(spec, said.removeprefix("passed by: "), then=remedy, asked=False)
     return Row(spec, _reason(error.reason, error.status), said, then=remedy)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from llm_failover_nb.engine.clock import Clock, SystemClock
-from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind, ProviderError
 from llm_failover_nb.providers import weights
 from llm_failover_nb.providers.base import BaseProvider
 from llm_failover_nb.providers.local_children import own_children
 from llm_failover_nb.settings import EMBEDDED_MODEL, SettingsError, load_settings, settings_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
     from concurrent.futures import Future
 
     from llm_failover_nb.engine.types import Chunk, Request, Response
@@ -56,6 +56,21 @@ class LocalProvider(BaseProvider):
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = SystemClock() if clock is None else clock
         self._used: set[Path] = set()
+
+    def check(self, model: str) -> None:
+        """Refuse a name that no model has, which is likely a slip; what is not installed passes.
+
+        Settings that cannot be read pass, too: that is no slip in the name, and the call tells of it.
+
+        Raises:
+            ChainSpecError: When it is neither ``smollm2``, nor a name from the settings, nor a whole path.
+        """
+        if model == EMBEDDED_MODEL or _path(model) is not None:
+            return
+        with contextlib.suppress(SettingsError):
+            known = load_settings().local
+            if model not in known:
+                raise ChainSpecError(f"local/{model}: {_unknown(model, known)}")
 
     def complete(self, request: Request, /) -> Response:
         with self._child(_gguf_of(request.model)) as child:
@@ -135,7 +150,7 @@ async def _done(future: Future[HTTPProvider]) -> None:
 def _gguf_of(model: str) -> Path:
     """The file behind ``local/MODEL``, looked at closely enough to say what is wrong with it."""
     if not extra_installed():
-        raise _gone(f"local models need the extra: run  {_INSTALL_EXTRA}", model, reason="not_installed")
+        raise _not_installed(f"llama.cpp, which the extra brings, is missing: run  {_INSTALL_EXTRA}", model)
     file = _embedded() if model == EMBEDDED_MODEL else _file_named(model)
     try:
         with file.open("rb") as source:
@@ -150,32 +165,51 @@ def _gguf_of(model: str) -> Path:
 def _embedded() -> Path:
     found = weights.find()
     if found is None:
-        raise _gone(weights.why_missing(), EMBEDDED_MODEL, reason="not_installed")
+        # The model has been named already.
+        why = weights.why_missing().replace(f"the weights of local/{EMBEDDED_MODEL}", "its weights")
+        raise _not_installed(why, EMBEDDED_MODEL)
     return found
 
 
 def _file_named(model: str) -> Path:
-    with contextlib.suppress(RuntimeError):  # a home folder that nobody knows
-        path = Path(model).expanduser()
-        if path.is_absolute():
-            return path
+    if (path := _path(model)) is not None:
+        return path
     try:
         known = load_settings().local
     except SettingsError as error:
         raise _gone(f"its file is not known, because the settings are broken: {error}", model) from None
     if model in known:
         return known[model]
+    raise _gone(_unknown(model, known), model)
+
+
+def _path(model: str) -> Path | None:
+    """The file that a name spells out, if it does."""
+    with contextlib.suppress(RuntimeError):  # a home folder that nobody knows
+        path = Path(model).expanduser()
+        if path.is_absolute():
+            return path
+    return None
+
+
+def _unknown(model: str, known: Mapping[str, Path]) -> str:
     near = difflib.get_close_matches(model, [EMBEDDED_MODEL, *known], n=1)
     hint = f"did you mean local/{near[0]}? Else write" if near else "write"
-    raise _gone(
+    return (
         f"no local model has this name; {hint} its file's whole path (local//path/to/model.gguf), or name it "
-        f"under [local.models] in {settings_path()}",
-        model,
+        f"under [local.models] in {settings_path()}"
     )
 
 
-def _gone(problem: str, model: str, *, reason: str = "model_gone") -> ProviderError:
-    return ProviderError(f"local/{model}: {problem}", model=model, kind=ErrorKind.AUTH_DEAD, reason=reason)
+def _gone(problem: str, model: str) -> ProviderError:
+    text = f"local/{model}: {problem}"
+    return ProviderError(text, model=model, kind=ErrorKind.AUTH_DEAD, reason="model_gone")
+
+
+def _not_installed(why: str, model: str) -> ProviderError:
+    """An error of this reason names the model once, then why, then after a colon what to do."""
+    text = f"local/{model} is not installed, because {why}"
+    return ProviderError(text, model=model, kind=ErrorKind.AUTH_DEAD, reason="not_installed")
 
 
 def _out_of_time(request: Request) -> ProviderError:

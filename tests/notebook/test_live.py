@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -90,6 +91,14 @@ def left(model: str, following: str) -> FailoverEvent:
         model, error, ErrorKind.TRANSIENT, 1, True, 300.0, following, Request("hi"),
         datetime(2026, 1, 1, tzinfo=UTC), 1, "a/x,b/y", "stream",
     )  # fmt: skip
+
+
+def test_left_because_it_is_not_installed(live: Live, screen: Recorded) -> None:
+    """A model that is missing is not said to have failed."""
+    event = left("local/smollm2", "b/y")
+    live.left(replace(event, error=ProviderError("x", reason="not_installed")))
+
+    assert screen.texts == ["local/smollm2 is not installed; asking b/y …"]
 
 
 def test_begins_with_what_is_waited_for(live: Live, screen: Recorded) -> None:

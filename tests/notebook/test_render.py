@@ -24,7 +24,9 @@ from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Response, Usage
 from llm_failover_nb.notebook import render
 from llm_failover_nb.notebook.markdown import markdown_html
+from llm_failover_nb.providers.transport_errors import MEANINGS
 
+NOT_INSTALLED = "local/smollm2 is not installed, because its weights are not here: run install"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FAILED = AttemptRecord(
     NOW, 1, "", "a/x,b/y", "stream", "a/x", 0, 3, "failover", "transient", "overloaded", 503, True, 300.0,
@@ -374,6 +376,67 @@ def test_not_passed_by() -> None:
     assert render.passed_rows(["a/x", "b/y", "c/z"], (FAILED, ANSWERED), [bench], NOW) == ()
 
 
+def test_asked_although_benched() -> None:
+    """A bench that was of no effect, since it covered the whole chain, is not passed over in silence."""
+    benches = [BenchedModel(spec, None, 0, True) for spec in ("a/x", "b/y")]
+    passed = render.passed_rows(["a/x", "b/y"], ANSWER.attempts, benches, NOW)
+    footer = (
+        "answered by b/y after a/x failed (overloaded, HTTP 503); "
+        "asked although benched: nothing else was left"
+    )
+
+    assert [(row.model, row.asked, row.benched) for row in passed] == [
+        ("a/x", True, True),
+        ("b/y", True, True),
+    ]
+    assert footer in text_of(render.answer_html(ANSWER, passed=passed))
+    assert f"-- {footer}\n" in render.answer_text(ANSWER, passed=passed)
+
+
+def test_asked_although_benched_is_not_passed_by() -> None:
+    """The details count the model that failed, in words that say it was benched, and nobody as passed by."""
+    benches = [BenchedModel(spec, None, 0, True) for spec in ("a/x", "b/y")]
+    passed = render.passed_rows(["a/x", "b/y"], ANSWER.attempts, benches, NOW)
+
+    text = text_of(render.answer_html(ANSWER, passed=passed))
+    lines = render.answer_text(ANSWER, passed=passed).splitlines()
+
+    assert "1 model failed model why then" in text
+    assert next(line for line in lines if line.startswith("   a/x:")).startswith(
+        "   a/x: overloaded, HTTP 503, 2 attempts: no capacity; asked although benched: nothing else was left"
+    )
+
+
+def test_not_benched_is_not_best_effort() -> None:
+    """Where others were benched, the model that answered is not said to have been."""
+    bench = BenchedModel("a/x", None, 0, True)
+    passed = render.passed_rows(["a/x", "b/y"], (ANSWERED,), [bench], NOW)
+
+    assert "although" not in render.answer_text(Response("hi", "b/y", attempts=(ANSWERED,)), passed=passed)
+
+
+def test_not_installed_in_the_footer() -> None:
+    """A local model that is missing has not failed: the footer says so once, and what to do."""
+    record = FAILED._replace(
+        model="local/smollm2", reason="not_installed", status=None, error=NOT_INSTALLED, attempt=1
+    )
+    response = Response("hi", "b/y", attempts=(record, ANSWERED))
+    lines = render.answer_text(response).splitlines()
+
+    assert f"-- answered by b/y; {NOT_INSTALLED}" in lines
+    assert next(line for line in lines if line.startswith("   local/")).startswith(
+        "   local/smollm2: not installed, because its weights are not here: run install; benched for 5 min"
+    )
+
+
+def test_not_installed_beside_a_failure() -> None:
+    """What failed stands first."""
+    record = FAILED._replace(model="local/smollm2", reason="not_installed", error=NOT_INSTALLED)
+    text = render.answer_text(Response("hi", "b/y", attempts=(FAILED._replace(position=2), record, ANSWERED)))
+
+    assert f"answered by b/y after a/x failed (overloaded, HTTP 503); {NOT_INSTALLED}" in text
+
+
 def test_passed_by_in_the_footer() -> None:
     """The footer says why an earlier model was not asked."""
     passed = (render.Row("a/x", "no key: set A_KEY", asked=False),)
@@ -443,6 +506,96 @@ def test_failure_lists_what_was_passed_by() -> None:
     lines = render.failure_lines(all_failed(("a/x", ValueError("odd"))), passed=passed)
 
     assert lines[-1] == "  b/y: passed by, benched until lifted; %llm unbench b/y lifts it"
+
+
+def test_failure_although_benched() -> None:
+    """A failure says of a benched model that it was asked all the same, and was not passed by."""
+    bench = BenchedModel("a/x", None, 0, True)
+    passed = render.passed_rows(["a/x"], (), [bench], NOW)
+    error = all_failed(("a/x", ProviderError("no", status=503, reason="overloaded")))
+    expected = (
+        "  a/x: overloaded, HTTP 503: no; asked although benched: nothing else was left; "
+        "try again in a few minutes, or add a model to the chain"
+    )
+
+    assert render.failure_lines(error, passed=passed)[1:] == [expected]
+    assert "asked although benched: nothing else was left" in render.failure_html(error, passed=passed)
+
+
+def test_failure_of_a_single_error_although_benched() -> None:
+    """So does one that ends the call by itself, such as a content filter's."""
+    passed = render.passed_rows(["a/x"], (), [BenchedModel("a/x", None, 0, True)], NOW)
+    error = ProviderError("no", model="a/x", reason="content_filter")
+
+    assert "asked although benched" in render.failure_lines(error, passed=passed)[1]
+
+
+def test_failure_not_installed() -> None:
+    """A missing local model is named once, with why and the command to run."""
+    error = all_failed(("local/smollm2", ProviderError(NOT_INSTALLED, reason="not_installed")))
+
+    assert render.failure_lines(error)[1:] == [
+        "  local/smollm2: not installed, because its weights are not here; run install"
+    ]
+
+
+def test_failure_not_installed_in_other_words() -> None:
+    """What somebody else's provider says of it stands as it is."""
+    error = all_failed(("my/model", ProviderError("run setup: now", reason="not_installed")))
+
+    assert render.failure_lines(error)[1:] == ["  my/model: not installed; run setup: now"]
+
+
+def test_failure_names_the_model_once() -> None:
+    """An error that begins with the model's name does not repeat it in the row."""
+    error = all_failed(("local//m", ProviderError("local//m: it cannot be read", reason="odd")))
+
+    assert render.failure_lines(error)[1].startswith("  local//m: failed: it cannot be read; ")
+
+
+def test_no_model_could_be_asked() -> None:
+    """Where no entry has a key nobody failed, and the variables to set are named once each."""
+    keys = ("A_KEY", "B_KEY", "A_KEY")
+    error = all_failed(
+        *((f"p/{i}", ProviderError(f"no key: set {key}", reason="no_key")) for i, key in enumerate(keys))
+    )
+    expected = "no model could be asked: none has a key; set A_KEY or B_KEY"
+
+    assert render.failure_text(error).splitlines()[0] == expected
+    assert expected in text_of(render.failure_html(error))
+    assert render.failure_lines(error)[0] == f"AllModelsFailed: {expected}"
+
+
+def test_refused_connection_advises_once() -> None:
+    """The provider's own advice is left out where the remedy stands beside it."""
+    said = MEANINGS["ConnectError"].text("127.0.0.1", OSError("refused"))
+    lines = render.failure_lines(all_failed(("a/x", ProviderError(said, reason="connection"))))
+
+    assert lines[1] == (
+        "  a/x: no connection: 127.0.0.1 could not be reached: refused; "
+        "check the network, base_url, and that the server runs"
+    )
+
+
+def test_no_such_model_may_be_the_wrong_address() -> None:
+    """A 404 may come of a base_url of one's own."""
+    lines = render.failure_lines(all_failed(("a/x", ProviderError("no", status=404, reason="model_gone"))))
+
+    assert lines[1].endswith("; check the model's name, and base_url where the provider is your own")
+
+
+@pytest.mark.parametrize(
+    ("partial", "out", "words"),
+    [
+        (True, False, "interrupted; partial answer"),
+        (True, True, "interrupted; partial answer; out= stays unbound"),
+        (False, False, "interrupted before an answer came"),
+        (False, True, "interrupted before an answer came; out= stays unbound"),
+    ],
+)
+def test_interrupted(partial: bool, out: bool, words: str) -> None:
+    """An interrupted cell says what is there, and of the name it was to bind only where there is one."""
+    assert words == render.interrupted_words(partial=partial, out=out)
 
 
 @pytest.mark.parametrize("kind", [DeadlineExceeded, StreamInterrupted, ChainSpecError])

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.chain import Registry
+from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Request, Timeouts
 from llm_failover_nb.providers import weights
 from llm_failover_nb.providers.local import LocalProvider
@@ -229,7 +230,10 @@ class TestRefusals:
         assert (*verdict(error), str(error)) == (
             ErrorKind.AUTH_DEAD,
             "not_installed",
-            "local/smollm2: local models need the extra: run  pip install 'llm-failover-nb[local]'",
+            (
+                "local/smollm2 is not installed, because llama.cpp, which the extra brings, is missing: run  "
+                "pip install 'llm-failover-nb[local]'"
+            ),
         )
 
     def test_without_the_weights_the_command_is_given(
@@ -244,9 +248,17 @@ class TestRefusals:
             ErrorKind.AUTH_DEAD,
             "not_installed",
             (
-                "local/smollm2: the weights of local/smollm2 are not on this machine: run  "
+                "local/smollm2 is not installed, because its weights are not on this machine: run  "
                 "llm-failover-nb local install"
             ),
+        )
+
+    def test_a_variable_that_names_no_file_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Weights that are looked for in the wrong place are told by the variable."""
+        monkeypatch.setenv(weights.WEIGHTS_VARIABLE, "/nowhere.gguf")
+        assert str(refusal("smollm2")) == (
+            f"local/smollm2 is not installed, because {weights.WEIGHTS_VARIABLE} names '/nowhere.gguf', "
+            "which is no file: correct it or unset it"
         )
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
@@ -290,3 +302,48 @@ class TestRefusals:
     def test_it_needs_no_key(self) -> None:
         """No variable has to be set to ask a model that is here."""
         assert LocalProvider().missing_key is None
+
+
+class TestNames:
+    """What a spec is held to when it is read, before anything is asked or benched."""
+
+    def test_a_slip_is_refused_with_the_nearest_name(self) -> None:
+        """A misspelt name is met when the chain is read, by way of the registry."""
+        registry = Registry()
+        registry.register("local", LocalProvider())
+        with pytest.raises(ChainSpecError, match=r"^local/smolm2: .*did you mean local/smollm2\?"):
+            registry.parse("local/smolm2")
+
+    def test_a_slip_in_a_name_from_the_settings(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The user's own names are among those that may have been meant."""
+        settings = tmp_path / "settings.toml"
+        settings.write_text("[local.models]\nqwen = 'qwen.gguf'\n")
+        monkeypatch.setenv("LLM_FAILOVER_NB_SETTINGS", str(settings))
+        with pytest.raises(ChainSpecError, match=r"did you mean local/qwen\?"):
+            LocalProvider().check("qwem")
+
+    def test_a_path_that_is_not_whole_is_refused(self) -> None:
+        """A path from wherever the notebook happens to run is no name."""
+        with pytest.raises(ChainSpecError, match="whole path"):
+            LocalProvider().check("models/m.gguf")
+
+    @pytest.mark.parametrize("model", ["smollm2", "/nowhere/m.gguf", "~/m.gguf", "qwen"])
+    def test_what_is_not_there_is_no_slip(
+        self, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether extra, weights and file are there is not looked at: the next model may answer instead."""
+        settings = tmp_path / "settings.toml"
+        settings.write_text("[local.models]\nqwen = 'qwen.gguf'\n")
+        monkeypatch.setenv("LLM_FAILOVER_NB_SETTINGS", str(settings))
+        monkeypatch.setenv(weights.WEIGHTS_VARIABLE, "/nowhere.gguf")
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+        LocalProvider().check(model)
+
+    def test_broken_settings_are_no_slip(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name that cannot be looked up is left to the call, which says why."""
+        settings = tmp_path / "settings.toml"
+        settings.write_text("chain = 3")
+        monkeypatch.setenv("LLM_FAILOVER_NB_SETTINGS", str(settings))
+        LocalProvider().check("mine")
