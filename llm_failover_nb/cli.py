@@ -39,6 +39,8 @@ examples:
   llm-failover-nb quickstart -- --no-browser --port=8890
 """
 
+_LAB_HINT = f"; options for JupyterLab go after --, as in  {PROGRAM} quickstart -- --no-browser"
+
 
 class CommandError(FailoverError):
     """A command cannot do what it was asked; the message says what to do."""
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With 2 for wrong usage, with 0 after ``--help`` and ``--version``.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parsed(argv)
     command: _Command = arguments.command
     try:
         return command(arguments)
@@ -72,6 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; those that nobody knows are an error with a hint, which argparse's own has not."""
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.usage_error(f"unrecognized arguments: {' '.join(unknown)}{arguments.hint}")
+    return arguments
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -80,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {llm_failover_nb.__version__}")
+    parser.set_defaults(usage_error=parser.error, hint="")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_local(commands.add_parser("local", help="the small model that runs on this machine"))
     _add_quickstart(
@@ -111,7 +122,7 @@ def _add_quickstart(parser: argparse.ArgumentParser) -> None:
         help="print what each cell prints; write nothing, open nothing; fails when a cell does",
     )
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="options for JupyterLab")
-    parser.set_defaults(command=_quickstart, usage_error=parser.error)
+    parser.set_defaults(command=_quickstart, usage_error=parser.error, hint=_LAB_HINT)
 
 
 def _say(line: str) -> None:
@@ -200,6 +211,10 @@ def _interactive(options: Sequence[str]) -> int:
         # The person sees it where it happened, with the rest of the notebook around it.
         _say(str(error))
     quickstart.write(file, notebook)
+    try:
+        quickstart.sign(file)
+    except quickstart.QuickstartError as error:
+        _say(str(error))
     return quickstart.open_in_lab(file, options)
 
 

@@ -7,10 +7,13 @@ needs the extra ``lab``.
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -19,22 +22,37 @@ import nbformat
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.paths import jupyter_data_dir
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbformat.sign import NotebookNotary
 
 from llm_failover_nb.engine.errors import FailoverError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from nbformat import NotebookNode
 
-__all__ = ["NOTEBOOK", "QuickstartError", "Source", "find", "open_in_lab", "own_copy", "read", "run", "write"]
+__all__ = [
+    "NOTEBOOK",
+    "QuickstartError",
+    "Source",
+    "find",
+    "open_in_lab",
+    "own_copy",
+    "read",
+    "run",
+    "sign",
+    "write",
+]
 
 NOTEBOOK = "01_quickstart.ipynb"
 
 _PACKAGE = Path(__file__).parent
 _COPIES = 999
+_PROMPT = "%%llm"
+_PROMPT_LINES = 5
 
 
 class QuickstartError(FailoverError):
@@ -103,41 +121,81 @@ def write(file: Path, notebook: NotebookNode) -> None:
     beside.replace(file)
 
 
+def sign(file: Path) -> None:
+    """Have Jupyter trust the notebook in ``file`` as one that its user ran, which it was.
+
+    JupyterLab takes the styling out of the outputs of a notebook that it does not trust. The signature
+    is kept in the user's Jupyter data folder (``jupyter --data-dir``), not in the notebook.
+
+    Raises:
+        QuickstartError: When that folder cannot be written to.
+    """
+    folder = Path(jupyter_data_dir())
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        notary = NotebookNotary(data_dir=str(folder))  # type: ignore[no-untyped-call]  # nbformat is
+        with closing(notary.store):
+            # What was read back, since that is what JupyterLab will compare.
+            notary.sign(read(file))  # type: ignore[no-untyped-call]  # nbformat is
+    except (OSError, sqlite3.Error) as error:
+        raise QuickstartError(
+            f"{file.name} could not be signed in {folder} ({error}), so JupyterLab strips its styling: "
+            f"run Trust Notebook from its command palette"
+        ) from None
+
+
 def run(notebook: NotebookNode, *, folder: Path, echo: bool = False) -> None:
     """Execute a notebook in place, on a kernel of the running interpreter.
 
     Args:
-        notebook: Its cells get their outputs, up to the one that failed.
+        notebook: Its cells get their outputs, up to the one that failed; nothing else of it changes.
         folder: The working directory of its cells.
-        echo: Print each cell, when it is done, as text: its first line and what it printed or showed.
+        echo: Print each cell, when it is done, as text: its first line (of a prompt the first five) and
+            what it printed or showed.
 
     Raises:
         QuickstartError: When a cell fails, or the kernel does not start or dies.
         KeyboardInterrupt: When it was interrupted; the kernel is stopped by then.
     """
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_OwnInterpreter())
-    client = NotebookClient(
+    client = _Client(
         notebook,
         km=kernel,
         resources={"metadata": {"path": str(folder)}},
         # Widget state would be saved with the notebook, and whatever was typed into it.
         store_widget_state=False,
+        # Times would make every run a change in the eyes of version control; so would the kernel's version.
+        record_timing=False,
+        on_cell_start=_stop_if_interrupted,
         on_cell_executed=_echo if echo else None,
     )
+    metadata = copy.deepcopy(notebook.metadata)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         try:
             asyncio.run(_execute(client, kernel, said))
         except CellExecutionError as error:
+            if error.ename == "KeyboardInterrupt":
+                raise KeyboardInterrupt from None
             at = client.code_cells_executed
             raise QuickstartError(
                 f"code cell {at} of {NOTEBOOK} failed: {error.ename}: {error.evalue}"
             ) from None
         except RuntimeError as error:
-            if client.km is None:  # nbclient takes signals for itself, and its kernel away
-                raise KeyboardInterrupt from None
             raise QuickstartError(
                 f"{NOTEBOOK} could not be run: {error}; its kernel said {_last_line(said)!r} last"
             ) from None
+        finally:
+            notebook.metadata = metadata
+
+
+class _Client(NotebookClient):
+    """Leaves SIGINT to asyncio: nbclient's own handler shuts the kernel down beneath a waiting cell."""
+
+    @asynccontextmanager
+    async def async_setup_kernel(self, **options: object) -> AsyncGenerator[None, None]:
+        await self.async_start_new_kernel(**options)
+        await self.async_start_new_kernel_client()
+        yield
 
 
 class _OwnInterpreter(KernelSpecManager):
@@ -147,15 +205,25 @@ class _OwnInterpreter(KernelSpecManager):
         return KernelSpec(resource_dir="", **get_kernel_dict())
 
 
-async def _execute(client: NotebookClient, kernel: AsyncKernelManager, said: IO[str]) -> None:
+async def _execute(client: _Client, kernel: AsyncKernelManager, said: IO[str]) -> None:
     """Run the client's notebook, what the kernel itself logs kept in ``said``, and stop its kernel."""
     try:
         await client.async_execute(stderr=said)
+    except Exception:
+        _stop_if_interrupted()  # nbclient takes a cancelled cell for a dead kernel
+        raise
     finally:
         if client.kc is not None:
             client.kc.stop_channels()
         if kernel.has_kernel:
             await kernel.shutdown_kernel(now=True)
+
+
+def _stop_if_interrupted(**_: object) -> None:
+    """End a task that swallowed its cancellation, which is how asyncio tells it of Ctrl-C."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _last_line(said: IO[str]) -> str:
@@ -164,14 +232,23 @@ def _last_line(said: IO[str]) -> str:
 
 
 def _echo(*, cell: NotebookNode, cell_index: int, execute_reply: object) -> None:
-    """A cell's first line and what it printed or showed, as text."""
+    """The head of a cell and what it printed or showed, as text."""
     del cell_index, execute_reply
-    print(f"In [{cell.execution_count}]: {cell.source.splitlines()[0]}")
+    prompt = f"In [{cell.execution_count}]: "
+    print(prompt + f"\n{'...: '.rjust(len(prompt))}".join(_head(cell.source)))
     for output in cell.outputs:
         text = _text_of(output)
         if text:
             print(text.rstrip("\n"))
     print(flush=True)
+
+
+def _head(source: str) -> list[str]:
+    """A cell's first line; of a prompt more, for without it the answer below means nothing."""
+    lines = source.strip().splitlines()
+    if not lines[0].startswith(_PROMPT):
+        return lines[:1]
+    return lines if len(lines) <= _PROMPT_LINES else [*lines[:_PROMPT_LINES], "…"]
 
 
 def _text_of(output: NotebookNode) -> str:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ def started(
         "LLM_FAILOVER_NB_WEIGHTS": NO_WEIGHTS,
         "IPYTHONDIR": str(cwd / "ipython"),
         "JUPYTER_RUNTIME_DIR": str(cwd / "runtime"),
+        "JUPYTER_DATA_DIR": str(cwd / "data"),
         **environment,
     }
     command = [sys.executable, "-m", "llm_failover_nb.cli", *arguments]
@@ -54,13 +56,38 @@ def run(*arguments: str, cwd: Path, path: Path = PACKAGE.parent, **environment: 
         return running.returncode, out, err
 
 
-def becomes_readable(fifo: Path) -> bool:
-    """Wait until somebody has written to the pipe."""
+def said_in(fifo: Path) -> str:
+    """Wait until somebody has written to the pipe, and read it."""
     descriptor = os.open(fifo, os.O_RDWR)  # for writing too: so nobody has to be there yet
     try:
-        return bool(select.select([descriptor], [], [], 60)[0])
+        assert select.select([descriptor], [], [], 60)[0] == [descriptor]
+        return os.read(descriptor, 100).decode()
     finally:
         os.close(descriptor)
+
+
+def process_that_hangs(fifo: Path) -> str:
+    """Python code that writes its process's id into a new pipe and then does not go on."""
+    os.mkfifo(fifo)
+    return f"import os, time; open({str(fifo)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+
+
+def interrupted(running: subprocess.Popen[str], fifo: Path) -> tuple[int, str]:
+    """Send Ctrl-C's signal once the kernel hangs; exit code and standard error. The kernel is gone then."""
+    try:
+        kernel = int(said_in(fifo))
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    finally:
+        running.kill()  # one that did not hear it would be waited for without end
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+    return running.returncode, err
+
+
+def foreign(err: str) -> list[str]:
+    """The lines on standard error that are not the command's own."""
+    return [line for line in err.splitlines() if not line.startswith("llm-failover-nb: ")]
 
 
 @pytest.fixture
@@ -96,6 +123,22 @@ class TestUsage:
         """What cannot be understood is exit code 2, told on standard error."""
         code, out, err = run(*arguments, cwd=work)
         assert (code, out, err.startswith("usage: llm-failover-nb")) == (2, "", True)
+
+    @pytest.mark.parametrize("arguments", [["--no-browser"], ["--port=1", "--no-browser"]])
+    def test_an_option_of_jupyterlabs_is_told_its_place(self, work: Path, arguments: list[str]) -> None:
+        """Who gives JupyterLab's options to us learns where they go."""
+        code, _, err = run("quickstart", *arguments, cwd=work)
+        expected = (
+            f"llm-failover-nb quickstart: error: unrecognized arguments: {' '.join(arguments)}; options for "
+            "JupyterLab go after --, as in  llm-failover-nb quickstart -- --no-browser"
+        )
+        assert (code, err.splitlines()[-1]) == (2, expected)
+
+    def test_other_commands_know_nothing_of_jupyterlab(self, work: Path) -> None:
+        """The hint is given where it helps alone."""
+        code, _, err = run("local", "path", "--nonsense", cwd=work)
+        expected = "llm-failover-nb: error: unrecognized arguments: --nonsense"
+        assert (code, err.splitlines()[-1]) == (2, expected)
 
     def test_headless_takes_no_options_for_jupyterlab(self, work: Path) -> None:
         """An option that would silently do nothing is refused."""
@@ -182,6 +225,7 @@ def own_notebook(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LLM_FAILOVER_NB_WEIGHTS", NO_WEIGHTS)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(work)
     return use
 
@@ -226,7 +270,7 @@ class TestHeadless:
 
     def test_nothing_but_our_own_lines_is_said(self, headless: Headless) -> None:
         """What the kernel logs for itself does not reach the person."""
-        assert [line for line in headless.err.splitlines() if not line.startswith("llm-failover-nb: ")] == []
+        assert foreign(headless.err) == []
 
     def test_nothing_is_written(self, headless: Headless) -> None:
         """The notebook stays as it was, and no other file appears beside it or where the person is."""
@@ -253,19 +297,6 @@ class TestHeadless:
         expected = "llm-failover-nb: code cell 2 of 01_quickstart.ipynb failed: ValueError: no luck"
         assert err.splitlines()[-1] == expected
 
-    def test_an_interrupt_ends_it_without_a_traceback(self, tmp_path: Path, work: Path) -> None:
-        """Ctrl-C stops the kernel and says one line."""
-        fifo = work / "reached"
-        os.mkfifo(fifo)
-        cell = f"import time; open({str(fifo)!r}, 'w').write('x'); time.sleep(600)"
-        checkout(tmp_path, cell)
-        with started("quickstart", "--headless", cwd=work, path=tmp_path) as running:
-            assert becomes_readable(fifo)
-            running.send_signal(signal.SIGINT)
-            _, err = running.communicate(timeout=60)
-        assert (running.returncode, err.splitlines()[-1]) == (130, "llm-failover-nb: interrupted")
-        assert "Traceback" not in err
-
     def test_no_notebook_anywhere_is_1(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -281,11 +312,12 @@ class TestHeadless:
 
 @dataclass(frozen=True)
 class Interactive:
-    """What an interactive run said, and the notebook that it left."""
+    """What an interactive run said, where it ran, and the notebook that it left."""
 
     code: int
     out: str
     err: str
+    work: Path
     notebook: Path
 
 
@@ -298,7 +330,7 @@ def interactive(tmp_path_factory: pytest.TempPathFactory) -> Interactive:
     root, work = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("work")
     notebook = checkout(root, "print('hello')", "1 + 1", "1 / 0", "1 + 1")
     code, out, err = run("quickstart", "--", "--version", cwd=work, path=root)
-    return Interactive(code, out, err, notebook)
+    return Interactive(code, out, err, work, notebook)
 
 
 @needs_lab
@@ -312,6 +344,34 @@ class TestInteractive:
         file = interactive.notebook
         saved = (outputs(file)[:2], list(file.parent.iterdir()))
         assert saved == ([["stream"], ["execute_result"]], [file])
+
+    def test_the_saved_notebook_is_trusted(self, interactive: Interactive) -> None:
+        """JupyterLab keeps the styling of what the person's own command ran."""
+        from nbformat.sign import NotebookNotary
+
+        from llm_failover_nb import quickstart
+
+        notary = NotebookNotary(data_dir=str(interactive.work / "data"))
+        with closing(notary.store):
+            assert notary.check_signature(quickstart.read(interactive.notebook)) is True
+
+    def test_what_cannot_be_signed_is_opened_and_told(
+        self,
+        own_notebook: Callable[..., Path],
+        work: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """A folder that takes no signature costs the styling, not the notebook."""
+        from llm_failover_nb import quickstart
+
+        own_notebook("1", is_checkout=False)
+        (work / "data").write_text("a file, not a folder")
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(work / "data"))
+        monkeypatch.setattr(quickstart, "open_in_lab", lambda *_: 0)
+        code = cli.main(["quickstart"])
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert (code, told.endswith(": run Trust Notebook from its command palette")) == (0, True)
 
     def test_a_failing_cell_is_saved_and_opened_too(self, interactive: Interactive) -> None:
         """The person sees the failure where it happened."""
@@ -332,6 +392,27 @@ class TestInteractive:
         copy = work / NOTEBOOK
         assert (code, opened) == (0, [(copy, ["--port=1"])])
         assert (outputs(copy), outputs(shipped)) == ([["stream"]], [[]])
+
+
+@needs_lab
+@pytest.mark.parametrize("options", [["--headless"], ["--", "--version"]], ids=["headless", "interactive"])
+class TestInterrupt:
+    def test_in_a_cell(self, tmp_path: Path, work: Path, options: list[str]) -> None:
+        """Ctrl-C in a cell stops the kernel and says one line."""
+        checkout(tmp_path, process_that_hangs(work / "fifo"))
+        with started("quickstart", *options, cwd=work, path=tmp_path) as running:
+            code, err = interrupted(running, work / "fifo")
+        assert (code, err.splitlines()[-1], foreign(err)) == (130, "llm-failover-nb: interrupted", [])
+
+    def test_while_the_kernel_starts(self, tmp_path: Path, work: Path, options: list[str]) -> None:
+        """Ctrl-C stops a kernel too that has not answered yet."""
+        startup = work / "ipython" / "profile_default" / "startup" / "hang.py"
+        startup.parent.mkdir(parents=True)
+        startup.write_text(process_that_hangs(work / "fifo"))
+        checkout(tmp_path, "1 + 1")
+        with started("quickstart", *options, cwd=work, path=tmp_path) as running:
+            code, err = interrupted(running, work / "fifo")
+        assert (code, err.splitlines()[-1], foreign(err)) == (130, "llm-failover-nb: interrupted", [])
 
 
 class TestWithoutTheExtra:

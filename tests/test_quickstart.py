@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from tests.notebooks import NOTEBOOK, outputs, write_notebook
 
 pytest.importorskip("nbclient", reason="the extra lab is not installed")
+
+from nbformat.sign import NotebookNotary
 
 from llm_failover_nb import quickstart
 from llm_failover_nb.quickstart import QuickstartError, Source
@@ -31,8 +35,24 @@ def no_users_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(root / "ipython"))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(root / "runtime"))
+        patch.setenv("JUPYTER_DATA_DIR", str(root / "data"))
         patch.setenv("JUPYTER_PATH", str(root))
         yield
+
+
+def is_trusted(file: Path, data: Path) -> bool:
+    """Whether Jupyter, with this data folder, takes the notebook for one that its user ran."""
+    notary = NotebookNotary(data_dir=str(data))
+    with closing(notary.store):
+        return bool(notary.check_signature(quickstart.read(file)))
+
+
+def echo_of(file: Path) -> list[str]:
+    """What is said while the notebook runs."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        quickstart.run(quickstart.read(file), folder=file.parent, echo=True)
+    return said.getvalue().splitlines()
 
 
 class TestFind:
@@ -94,7 +114,99 @@ class TestWrite:
         assert (quickstart.read(file), list(tmp_path.iterdir())) == (notebook, [file])
 
 
+class TestSign:
+    def test_jupyter_trusts_what_was_signed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The signature is where Jupyter looks for it, and holds for what the file says."""
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+        file = write_notebook(tmp_path / NOTEBOOK, "1 + 1")
+        quickstart.sign(file)
+        assert is_trusted(file, tmp_path / "data") is True
+
+    def test_no_other_notebook_is_trusted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One signature is one notebook's."""
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+        quickstart.sign(write_notebook(tmp_path / NOTEBOOK, "1 + 1"))
+        assert is_trusted(write_notebook(tmp_path / "other.ipynb", "2"), tmp_path / "data") is False
+
+    def test_a_folder_that_cannot_be_had_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where no signature can be kept, the person hears what it costs and what to do."""
+        data = tmp_path / "data"
+        data.write_text("a file, not a folder")
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(data))
+        with pytest.raises(QuickstartError) as caught:
+            quickstart.sign(write_notebook(tmp_path / NOTEBOOK))
+        expected = f"01_quickstart.ipynb could not be signed in {data} ("
+        assert str(caught.value)[: len(expected)] == expected
+
+    def test_a_database_that_takes_nothing_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What SQLite refuses is a line, not a traceback."""
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+        quickstart.sign(write_notebook(tmp_path / NOTEBOOK, "1"))
+        with closing(sqlite3.connect(tmp_path / "nbsignatures.db")) as database:
+            refusal = "SELECT RAISE(FAIL, 'full')"
+            database.execute(f"CREATE TRIGGER t BEFORE INSERT ON nbsignatures BEGIN {refusal}; END")
+        with pytest.raises(QuickstartError, match=r"\(full\), so JupyterLab strips its styling: run Trust"):
+            quickstart.sign(write_notebook(tmp_path / NOTEBOOK, "2"))
+
+
 class TestRun:
+    def test_only_outputs_change(self, tmp_path: Path) -> None:
+        """Run and saved, a notebook under version control differs in outputs and execution counts alone."""
+        file = write_notebook(tmp_path / NOTEBOOK, "print('hello')", "1 + 1")
+        notebook = quickstart.read(file)
+        quickstart.write(file, notebook)
+        before = json.loads(file.read_text())
+        quickstart.run(notebook, folder=tmp_path)
+        quickstart.write(file, notebook)
+        after = json.loads(file.read_text())
+        for cell in before["cells"][1:]:
+            cell |= {"outputs": [], "execution_count": None}
+        for cell in after["cells"][1:]:
+            cell |= {"outputs": [], "execution_count": None}
+        assert after == before
+
+    def test_a_prompt_is_echoed_whole(self, tmp_path: Path) -> None:
+        """An answer without its question means nothing: of a prompt cell more than the first line is said."""
+        magic = (
+            "from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef llm(_, cell): ..."
+        )
+        file = write_notebook(tmp_path / NOTEBOOK, magic, "%%llm chain=a\nName three\nfruits.")
+        assert echo_of(file) == [
+            "In [1]: from IPython.core.magic import register_cell_magic",
+            "",
+            "In [2]: %%llm chain=a",
+            "   ...: Name three",
+            "   ...: fruits.",
+            "",
+        ]
+
+    def test_a_long_prompt_is_cut(self, tmp_path: Path) -> None:
+        """Five lines are enough to know which prompt it was; a mark says that there are more."""
+        magic = "from IPython.core.magic import register_cell_magic as r\n@r\ndef llm(_, cell): ..."
+        file = write_notebook(tmp_path / NOTEBOOK, magic, "%%llm\n" + "\n".join("abcde"))
+        expected = ["In [2]: %%llm", *(f"   ...: {line}" for line in "abcd"), "   ...: …", ""]
+        assert echo_of(file)[2:] == expected
+
+    def test_a_cell_that_was_interrupted_is_an_interrupt(self, tmp_path: Path) -> None:
+        """Where the kernel heard Ctrl-C, the person meant the run, not the cell."""
+        file = write_notebook(tmp_path / NOTEBOOK, "raise KeyboardInterrupt")
+        with pytest.raises(KeyboardInterrupt):
+            quickstart.run(quickstart.read(file), folder=tmp_path)
+
+    def test_a_kernel_that_does_not_start_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is no interrupt, and its last words say what is wrong."""
+        argv = [sys.executable, "-c", "raise SystemExit('oh no')", "{connection_file}"]
+        spec = {"argv": argv, "display_name": "x", "language": "python"}
+        monkeypatch.setattr(quickstart, "get_kernel_dict", lambda: spec)
+        with pytest.raises(QuickstartError, match=r"could not be run: .*; its kernel said 'oh no' last$"):
+            quickstart.run(quickstart.read(write_notebook(tmp_path / NOTEBOOK, "1")), folder=tmp_path)
+
     def test_the_kernel_is_this_interpreter_where_it_is_told_to_be(self, tmp_path: Path) -> None:
         """A kernel spec python3 of somebody else's does not decide which Python runs the notebook."""
         file = write_notebook(

