@@ -119,8 +119,8 @@ _HOME = {
 
 builtin_providers.update(
     dict.fromkeys(
-        "azure cerebras deepseek fireworks github groq huggingface llamacpp lmstudio local mistral nvidia "
-        "openai openrouter perplexity sim together vllm xai".split(),
+        "anthropic azure cerebras deepseek fireworks gemini github groq huggingface llamacpp lmstudio "
+        "local mistral nvidia ollama openai openrouter perplexity sim together vllm xai".split(),
         f"{__name__}.providers.register:make",
     )
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.secret import redact
 
-__all__ = ["mended", "read_failure"]
+__all__ = ["failure_told", "mended", "read_failure"]
 
 _TITLE = 200  # characters of an HTML page's title that an error message quotes
 _MESSAGE = 1000  # characters of the provider's own message
@@ -67,6 +67,15 @@ def read_failure(
         headers=headers,
         body=text,
     )
+
+
+def failure_told(message: object, text: str) -> ProviderError | None:
+    """The error that a body or an event tells of in a way common to all wires; ``None`` if there is none."""
+    if isinstance(message, list) and message:
+        message = message[0]
+    if isinstance(message, dict) and (message.get("error") or message.get("errors")):
+        return read_failure(text)
+    return None
 
 
 def _one_line(text: str) -> str:

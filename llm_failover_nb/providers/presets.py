@@ -1,6 +1,7 @@
 """The providers known by name: where they listen, which variable holds their key.
 
-Data, two makers, and Azure, which has an address for each of its customers.
+Data, two makers, and Azure, which has an address for each of its customers. How a wire is written and read is
+its dialect's to say, and nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.providers.anthropic import AnthropicDialect
 from llm_failover_nb.providers.base import BaseProvider
 from llm_failover_nb.providers.endpoint import sealed_headers, sealed_key
+from llm_failover_nb.providers.gemini import GeminiDialect
 from llm_failover_nb.providers.http import HTTPProvider
+from llm_failover_nb.providers.ollama import OllamaDialect
 from llm_failover_nb.providers.openai import OpenAIDialect
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ __all__ = ["AZURE_ENDPOINT", "PRESETS", "WIRES", "Preset", "endpoint", "make"]
 AZURE_ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 """The variable with the address of one's own Azure resource, such as ``https://NAME.openai.azure.com``."""
 
+_ANTHROPIC = AnthropicDialect()
+_GEMINI = GeminiDialect()
+_OLLAMA = OllamaDialect()
 _OPENAI = OpenAIDialect()
 # OpenAI's reasoning models refuse the older name of the limit.
 _OPENAI_ITSELF = OpenAIDialect(max_tokens_member="max_completion_tokens")
@@ -55,10 +62,12 @@ class Preset:
 # Base URLs and variables as each provider's own documentation gives them.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
+        "anthropic": Preset("https://api.anthropic.com", "ANTHROPIC_API_KEY", _ANTHROPIC),
         "azure": Preset(None, "AZURE_OPENAI_API_KEY", _AZURE),
         "cerebras": Preset("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
         "deepseek": Preset("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
         "fireworks": Preset("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+        "gemini": Preset("https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", _GEMINI),
         "github": Preset("https://models.github.ai/inference", "GITHUB_TOKEN"),
         "groq": Preset("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
         "huggingface": Preset("https://router.huggingface.co/v1", "HF_TOKEN"),
@@ -66,6 +75,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "lmstudio": Preset("http://127.0.0.1:1234/v1", None),
         "mistral": Preset("https://api.mistral.ai/v1", "MISTRAL_API_KEY", _MISTRAL),
         "nvidia": Preset("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
+        "ollama": Preset("http://127.0.0.1:11434", None, _OLLAMA),
         "openai": Preset("https://api.openai.com/v1", "OPENAI_API_KEY", _OPENAI_ITSELF),
         "openrouter": Preset("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         "perplexity": Preset("https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
@@ -75,7 +85,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     }
 )
 
-WIRES: Mapping[str, Dialect] = MappingProxyType({"openai": _OPENAI})
+WIRES: Mapping[str, Dialect] = MappingProxyType(
+    {"anthropic": _ANTHROPIC, "gemini": _GEMINI, "ollama": _OLLAMA, "openai": _OPENAI}
+)
 """The dialects that an endpoint of one's own may speak."""
 
 

@@ -1,4 +1,8 @@
-"""How a name becomes a provider: the built-in ones by table, the user's own by ``register_provider``."""
+"""How a name becomes a provider: the built-in ones by table, the user's own by ``register_provider``.
+
+Light to import: a provider's module, and with it the wires ``openai``, ``anthropic``, ``gemini`` and
+``ollama``, is imported where it is first asked for. Nothing here does I/O or knows a wire.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +52,9 @@ def register_provider(
     Args:
         name: What stands before the slash.
         provider: An object with ``complete`` and ``stream``, or ``acomplete`` and ``astream``.
-        wire: The dialect that the endpoint speaks: ``openai``.
-        base_url: Where it listens, with its version, such as ``https://llm.example.org/v1``.
+        wire: The dialect that the endpoint speaks: ``openai``, ``anthropic``, ``gemini`` or ``ollama``.
+        base_url: Where it listens, with its version, such as ``https://llm.example.org/v1``; for
+            ``anthropic`` and ``ollama`` without it, such as ``http://192.0.2.7:11434``: their paths bring it.
         key_env: The environment variable with its key; read at each call, never stored.
         api_key: A key as it is; prefer ``key_env``: one written in a cell is saved with the notebook, and
             warns.

@@ -22,6 +22,7 @@ from llm_failover_nb.providers.openai import OpenAIDialect, OpenAIReader, read_r
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 CASES = [json.loads(line) for line in (CORPUS / "streams.jsonl").read_text("utf-8").strip().split("\n")]
+CASES = [case for case in CASES if case["wire"] == "openai"]
 BODIES = {case["id"]: (CORPUS / case["file"]).read_bytes() for case in CASES}
 
 DIALECT = OpenAIDialect()

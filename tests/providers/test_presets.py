@@ -19,10 +19,11 @@ from tests.providers.raw_server import ANSWER, answering, http, serving
 KEY = "sk-canary-of-presets"
 
 NAMES = [
-    *("azure", "cerebras", "deepseek", "fireworks", "github", "groq", "huggingface", "llamacpp", "lmstudio"),
-    *("mistral", "nvidia", "openai", "openrouter", "perplexity", "together", "vllm", "xai"),
+    *("anthropic", "azure", "cerebras", "deepseek", "fireworks", "gemini", "github", "groq", "huggingface"),
+    *("llamacpp", "lmstudio", "mistral", "nvidia", "ollama", "openai", "openrouter", "perplexity"),
+    *("together", "vllm", "xai"),
 ]
-LOCAL = {"llamacpp", "lmstudio", "vllm"}
+LOCAL = {"llamacpp", "lmstudio", "ollama", "vllm"}
 
 
 def test_the_presets_are_those_of_the_contract() -> None:
@@ -210,5 +211,6 @@ def test_an_endpoint_of_ones_own() -> None:
 
 def test_an_unknown_wire_names_the_known_ones() -> None:
     """A wire that nobody speaks is refused with the choice there is."""
-    with pytest.raises(ValueError, match="'soap' is not known; choose one of: openai"):
+    known = "'soap' is not known; choose one of: anthropic, gemini, ollama, openai"
+    with pytest.raises(ValueError, match=known):
         endpoint("lab", wire="soap", base_url="https://llm.test/v1")

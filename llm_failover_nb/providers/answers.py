@@ -1,0 +1,233 @@
+"""What the dialects share: JSON written and read, an answer put together from pieces, verdicts on its shape.
+
+Pure, and the same for every wire: nothing here names a wire or a member of one. What an error of the provider
+*means* is ``engine.classify``'s to say.
+"""
+
+from __future__ import annotations
+
+import json
+import numbers
+from collections.abc import Container, Mapping
+
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.secret import redact
+from llm_failover_nb.engine.types import Chunk, ChunkKind, Request, Response
+from llm_failover_nb.providers.failures import mended
+
+__all__ = [
+    "BODY_LIMIT",
+    "NO_JSON",
+    "Json",
+    "Said",
+    "as_chunks",
+    "body_text",
+    "count",
+    "cut",
+    "decode",
+    "decode_from_start",
+    "dumps",
+    "malformed",
+    "not_empty",
+    "read_json",
+    "whole_characters",
+    "with_extra",
+    "written",
+]
+
+Json = Mapping[str, object]
+
+NO_JSON: Json = {}
+
+BODY_LIMIT = 32 * 1024 * 1024
+"""Bytes that an answer which is no stream may have."""
+
+_BOM = "\ufeff"
+_REPLACEMENT = "\ufffd"  # stands for half a character that stayed alone
+_EXCERPT = 200  # characters of a body that an error message quotes
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, numbers.Integral):  # NumPy's, from a column of prompts or a grid of settings
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain).encode
+"""Compact JSON; takes any mapping and any number."""
+
+decode = json.JSONDecoder().decode
+decode_from_start = json.JSONDecoder().raw_decode  # spends nothing on blanks around the value
+
+_as_it_came = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def with_extra(body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+    """``body`` with the members of ``extra``; where both hold an object, with the members of that.
+
+    So ``extra={"options": {"top_k": 3}}`` adds an option and drops none.
+    """
+    for name, value in extra.items():
+        known = body.get(name)
+        if isinstance(known, dict) and isinstance(value, Mapping):
+            body[name] = {**known, **value}
+        else:
+            body[name] = value
+    return body
+
+
+def written(body: Json, request: Request) -> bytes:
+    """The body of ``request`` as it goes out.
+
+    Raises:
+        ProviderError: When it holds what JSON cannot (``request_specific``).
+    """
+    try:
+        return dumps(body).encode("utf-8", "replace")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProviderError(
+            f"the request cannot be written as JSON: {error}; check extra, schema and temperature",
+            kind=ErrorKind.REQUEST_SPECIFIC,
+            reason="bad_request",
+            model=request.model,
+        ) from None
+
+
+def body_text(body: bytes) -> str:
+    """A body as text, without byte-order mark and blanks around it."""
+    return body.decode("utf-8", "replace").removeprefix(_BOM).strip()
+
+
+def read_json(text: str) -> object:
+    """The JSON value that the text of a body is.
+
+    Raises:
+        ProviderError: ``malformed``, when it is none.
+    """
+    try:
+        return decode(text)
+    except (ValueError, RecursionError):
+        raise malformed(text, "it is no JSON" if text else "it is empty") from None
+
+
+def whole_characters(value: Json) -> Json:
+    """A JSON object with every text in it mended, see :func:`.failures.mended`.
+
+    Raises:
+        RecursionError: When it is nested too deep.
+    """
+    text = _as_it_came(value)
+    if text.isascii():
+        return value
+    whole = decode(mended(text))
+    return whole if isinstance(whole, dict) else value
+
+
+class Said:
+    """Text and reasoning of one answer, as its pieces come; halves of characters wait for their others.
+
+    Servers that cut between tokens and write JSON's escapes send a character as two halves.
+    """
+
+    __slots__ = ("halves", "reasoning", "text")
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.halves: dict[ChunkKind, str] = {}
+
+    def add(self, text: str, kind: ChunkKind, chunks: list[Chunk]) -> None:
+        """Keep a piece, and add what can be shown of it to ``chunks``."""
+        text = self.halves.pop(kind, "") + text
+        if "\ud800" <= text[-1:] <= "\udbff":
+            self.halves[kind] = text[-1]
+            text = text[:-1]
+        if text:
+            text = mended(text)
+            (self.reasoning if kind == "reasoning" else self.text).append(text)
+            chunks.append(Chunk(text, kind))
+
+    def end(self, chunks: list[Chunk]) -> None:
+        """Nothing more comes: a half that waits has stayed alone."""
+        alone, self.halves = self.halves, {}
+        for kind in alone:
+            self.add(_REPLACEMENT, kind, chunks)
+
+
+def as_chunks(response: Response) -> list[Chunk]:
+    """A whole answer as the chunks of a stream, for servers that do not stream though asked to."""
+    chunks = [Chunk(kind="tool", tool=call) for call in response.tool_calls]
+    if response.text:
+        chunks.insert(0, Chunk(response.text))
+    if response.reasoning:
+        chunks.insert(0, Chunk(response.reasoning, "reasoning"))
+    return [*chunks, Chunk(kind="done", response=response)]
+
+
+def count(of: object, name: str) -> int | None:
+    """The whole number that an object has under ``name``; ``None`` where it has none."""
+    value = of.get(name) if isinstance(of, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+# Verdicts
+
+
+def not_empty(
+    response: Response, *, filters: Container[str | None], explains: Container[str | None], why: str = ""
+) -> Response:
+    """``response``, unless nothing was said.
+
+    Args:
+        response: The whole answer.
+        filters: Finish reasons that a content filter gives.
+        explains: Finish reasons that explain why nothing was said; after any other that is a fault.
+        why: The provider's own words for what its filter did.
+
+    Raises:
+        ProviderError: ``content_filter`` when that is why, ``empty`` when nothing explains it.
+    """
+    if response.text or response.tool_calls:
+        return response
+    if response.finish_reason in filters:
+        raise ProviderError(
+            f"the provider's content filter stopped the answer before it began{why and f' ({why})'}; "
+            "rephrase the prompt, or ask another model",
+            kind=ErrorKind.REQUEST_SPECIFIC,
+            reason="content_filter",
+            code=response.finish_reason,
+        )
+    if response.reasoning or response.finish_reason in explains:
+        return response
+    raise ProviderError(
+        f"the model said nothing (finish reason {response.finish_reason!r}); ask again",
+        kind=ErrorKind.TRANSIENT,
+        reason="empty",
+    )
+
+
+def cut(said: Said, missing: str) -> ProviderError:
+    """A stream that ended without ``missing``, the sign that the answer is whole."""
+    return ProviderError(
+        f"the stream ended after {sum(map(len, said.text))} characters of text without {missing}: it was "
+        "cut; ask again",
+        kind=ErrorKind.TRANSIENT,
+        reason="cut",
+    )
+
+
+def malformed(text: str, why: str) -> ProviderError:
+    """A body, or a part of a stream, that is no answer of its wire."""
+    # Masked before it is cut: half a key would not be known again.
+    begins = f", and begins with {redact(text)[:_EXCERPT]!r}" if text else ""
+    return ProviderError(
+        f"the body is no answer of this wire: {why}{begins}; check that the base URL is that of the "
+        "model's API and that no proxy or login page answers in its place",
+        kind=ErrorKind.TRANSIENT,
+        reason="malformed",
+        body=text,
+    )

@@ -1,0 +1,408 @@
+"""The Messages wire of Anthropic: requests to bytes, bytes to answers.
+
+Pure functions and readers: no I/O, no clock, no environment. What an error *means* is not decided here: a
+``ProviderError`` leaves with the status, code and body it came with, and ``engine.classify`` reads them.
+The verdicts given here are about the shape of an answer, as in ``openai``: ``malformed``, ``empty``, ``cut``,
+and a ``content_filter`` that left nothing.
+
+Members, events and stop reasons are those of the Messages API, version 2023-06-01, as its reference and its
+pages "Streaming messages", "Handling stop reasons" and "Structured outputs" give them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_failover_nb.engine.errors import ProviderError
+from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
+from llm_failover_nb.providers.answers import (
+    NO_JSON,
+    Json,
+    Said,
+    as_chunks,
+    body_text,
+    count,
+    cut,
+    decode,
+    malformed,
+    not_empty,
+    read_json,
+    whole_characters,
+    with_extra,
+    written,
+)
+from llm_failover_nb.providers.event_stream import EventStream, is_event_stream, message_in, read_streamed
+from llm_failover_nb.providers.failures import failure_told, mended, read_failure
+
+__all__ = ["AnthropicDialect", "AnthropicReader", "read_response"]
+
+_FILTERS = frozenset({"refusal"})
+
+# Stop reasons that explain why nothing was said; after any other an empty answer is a fault.
+_MAY_BE_EMPTY = frozenset(
+    {"max_tokens", "model_context_window_exceeded", "pause_turn", "stop_sequence", "tool_use"}
+)
+
+# Of a ping or an event yet unknown nothing is expected; what is no JSON in one of these is a loss.
+_EVENTS = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    }
+)
+
+# The name of a model since version 4, as in claude-opus-4-1-20250805; older names begin with their version.
+_VERSION = re.compile(r"claude-[a-z]{1,20}-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+# From here on models answer 400, "`temperature` is deprecated for this model".
+_WITHOUT_TEMPERATURE = (4, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnthropicDialect:
+    """How one speaker of the wire wants it.
+
+    Args:
+        version: The version of the API, sent beside the key.
+        max_tokens: Tokens to answer with at most where the request does not say; the wire demands a number.
+
+    >>> AnthropicDialect().auth("KEY")
+    {'x-api-key': 'KEY', 'anthropic-version': '2023-06-01'}
+    """
+
+    version: str = "2023-06-01"
+    max_tokens: int = 4096
+
+    def auth(self, key: str) -> dict[str, str]:
+        """The headers that carry ``key``, and the version, without which it opens nothing."""
+        return {"x-api-key": key, "anthropic-version": self.version}
+
+    def encode(self, request: Request, *, stream: bool) -> tuple[str, bytes]:
+        """The path below the base URL, and the body.
+
+        Raises:
+            ProviderError: When the request holds what JSON cannot (``request_specific``).
+        """
+        body = with_extra(self._body(request), request.extra)
+        # After extra, which may change what is asked for but not how the answer is read.
+        body["stream"] = stream
+        return "/v1/messages", written(body, request)
+
+    def dropped(self, request: Request) -> tuple[str, ...]:
+        """The names of the request's fields that cannot be taken, and that ``encode`` leaves out.
+
+        These are ``seed``, which the wire does not have; ``temperature``, where it is not in 0 to 1 or the
+        model takes none; and ``stop``, where some of its texts are nothing but blanks and were left out.
+
+        >>> AnthropicDialect().dropped(Request("hi", seed=7, stop=("\\n", "END")))
+        ('stop', 'seed')
+        """
+        dropped = {
+            "temperature": request.temperature is not None and not _takes_temperature(request),
+            "stop": _stops(request) != request.stop,
+            "seed": request.seed is not None,
+        }
+        return tuple(name for name, is_dropped in dropped.items() if is_dropped)
+
+    def response(self, body: bytes) -> Response:
+        """The answer in the body of a 200; see :func:`read_response`."""
+        return read_response(body)
+
+    def reader(self) -> AnthropicReader:
+        """A reader for the body of one stream."""
+        return AnthropicReader()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
+        return read_failure(body, status=status, headers=headers)
+
+    def _body(self, request: Request) -> dict[str, object]:
+        body: dict[str, object] = {
+            "model": request.model,
+            "max_tokens": self.max_tokens if request.max_tokens is None else request.max_tokens,
+            "messages": _turns(request),
+        }
+        if system := _system(request):
+            body["system"] = system
+        if request.temperature is not None and _takes_temperature(request):
+            body["temperature"] = request.temperature
+        if stops := _stops(request):
+            body["stop_sequences"] = stops
+        if request.schema is not None:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
+        return body
+
+
+def _turns(request: Request) -> list[dict[str, str]]:
+    """The turns of the two roles that the wire has; what a tool said is said to the model by the user."""
+    return [
+        {"role": "assistant" if turn.role == "assistant" else "user", "content": turn.content}
+        for turn in request.messages
+        if turn.role != "system"
+    ]
+
+
+def _system(request: Request) -> str:
+    """The system prompt and the system's turns, which have no place among the others."""
+    turns = [turn.content for turn in request.messages if turn.role == "system"]
+    return "\n\n".join(text for text in (request.system, *turns) if text)
+
+
+def _takes_temperature(request: Request) -> bool:
+    value = request.temperature
+    if value is not None and (value < 0 or value > 1):
+        return False
+    named = _VERSION.search(request.model)
+    return named is None or (int(named[1]), int(named[2] or 0)) < _WITHOUT_TEMPERATURE
+
+
+def _stops(request: Request) -> tuple[str, ...]:
+    """The stop texts that are taken: "each stop sequence must contain non-whitespace"."""
+    return tuple(text for text in request.stop if text.strip())
+
+
+class AnthropicReader:
+    """Reads the body of one stream, however its bytes are cut; a body that is no event stream too.
+
+    ``feed`` never raises: what goes wrong after some text is raised by ``end``, when the text has been
+    handed out. Tool chunks carry the events of a tool's block whole, for they name the block they belong to.
+    """
+
+    __slots__ = ("_finish", "_said", "_stopped", "_stream", "_tools", "_usage", "_why")
+
+    def __init__(self) -> None:
+        self._stream = EventStream()
+        self._said = Said()
+        self._tools = _ToolUses()
+        self._finish: str | None = None
+        self._stopped = False
+        self._usage: Json = NO_JSON
+        self._why = ""
+
+    @property
+    def complete(self) -> bool:
+        """The answer is whole: its stop reason or the terminal event came."""
+        return self._stopped or self._finish is not None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more is worth reading."""
+        return self._stream.finished
+
+    def feed(self, data: bytes, /) -> list[Chunk]:
+        """The content in ``data``, in order; nothing after the stream's end or first error."""
+        return self._stream.feed(data, self._take)
+
+    def end(self) -> list[Chunk]:
+        """What is left, and then the ``done`` chunk with the whole answer.
+
+        Raises:
+            ProviderError: The provider's own error, or ``cut``, ``malformed``, ``empty``,
+                ``content_filter``, see the module's text.
+        """
+        if (body := self._stream.body) is not None:
+            return as_chunks(read_response(body))
+        chunks = self._stream.end(self._take)
+        if not self.complete:
+            raise cut(self._said, "a stop reason or message_stop")
+        self._said.end(chunks)
+        answer = Response(
+            text="".join(self._said.text),
+            finish_reason=self._finish,
+            reasoning="".join(self._said.reasoning),
+            tool_calls=self._tools.whole(),
+            usage=_usage(self._usage),
+        )
+        chunks.append(Chunk(kind="done", response=_judged(answer, self._why)))
+        return chunks
+
+    def _take(self, name: str, data: str, chunks: list[Chunk], whole: bool) -> bool:
+        """Read one event, see :data:`.event_stream.Take`; by its type, for some relays name no events."""
+        message = message_in(name, data, whole, names=_EVENTS)
+        if message is None:
+            return False
+        if text := _only_text(message):
+            self._said.add(text, "text", chunks)
+            return False
+        if failure := _failure_in(message, data):
+            raise failure
+        kind = message.get("type")
+        if kind == "content_block_delta":
+            self._take_delta(message, chunks)
+        elif kind == "content_block_start":
+            self._take_block(message, chunks)
+        elif kind == "message_start":
+            self._count(message.get("message"))
+        elif kind == "message_delta":
+            self._count(message)
+            self._take_stop(message.get("delta"))
+        elif kind == "message_stop":
+            self._stopped = True
+        return self._stopped
+
+    def _take_delta(self, event: Json, chunks: list[Chunk]) -> None:
+        delta = event.get("delta")
+        match delta:
+            case {"type": "thinking_delta", "thinking": str(thought)} if thought:
+                self._said.add(thought, "reasoning", chunks)
+            case {"type": "input_json_delta", "partial_json": str(piece)}:
+                self._tools.add(event.get("index"), piece)
+                chunks.append(Chunk(kind="tool", tool=event))
+
+    def _take_block(self, event: Json, chunks: list[Chunk]) -> None:
+        """A block begins; some relays begin it with all that it says."""
+        block = event.get("content_block")
+        match block:
+            case {"type": "text", "text": str(text)} if text:
+                self._said.add(text, "text", chunks)
+            case {"type": "thinking", "thinking": str(thought)} if thought:
+                self._said.add(thought, "reasoning", chunks)
+            case {"type": "tool_use"} if isinstance(block, dict):
+                self._tools.begin(event.get("index"), block)
+                chunks.append(Chunk(kind="tool", tool=event))
+
+    def _take_stop(self, delta: object) -> None:
+        if isinstance(delta, dict) and (finish := _finish_of(delta)):
+            self._finish = finish
+            self._why = _why(delta)
+
+    def _count(self, of: object) -> None:
+        """Each report of tokens stands for all until then, as far as it goes."""
+        usage = of.get("usage") if isinstance(of, dict) else None
+        if isinstance(usage, dict):
+            self._usage = {**self._usage, **{k: v for k, v in usage.items() if v is not None}}
+
+
+class _ToolUses:
+    """Tool calls put together: a block each, its input in pieces of one JSON text."""
+
+    __slots__ = ("_blocks", "_pieces")
+
+    def __init__(self) -> None:
+        self._blocks: dict[int | None, Json] = {}
+        self._pieces: dict[int | None, list[str]] = {}
+
+    def begin(self, index: object, block: Json) -> None:
+        self._blocks[_index(index)] = block
+
+    def add(self, index: object, piece: str) -> None:
+        self._pieces.setdefault(_index(index), []).append(piece)
+
+    def whole(self) -> tuple[Json, ...]:
+        return tuple(
+            _whole(block, "".join(self._pieces.get(index, ()))) for index, block in self._blocks.items()
+        )
+
+
+def _index(index: object) -> int | None:
+    return index if isinstance(index, int) else None
+
+
+def _whole(block: Json, text: str) -> Json:
+    """A tool's block with its input; one that a limit cut short is left as the text it is."""
+    if text.strip():
+        block = {**block, "input": _input(text)}
+    try:
+        return whole_characters(block)
+    except RecursionError:
+        raise malformed(text, "the input of a tool is nested too deep") from None
+
+
+def _input(text: str) -> object:
+    try:
+        return decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def read_response(body: bytes) -> Response:
+    """The answer in the body of a 200 to a request that was not streamed.
+
+    An event stream is read too: some relays send one unasked.
+
+    Raises:
+        ProviderError: The error in the body, or ``malformed``, ``empty``, ``content_filter``.
+    """
+    text = body_text(body)
+    if is_event_stream(text):
+        return read_streamed(AnthropicReader(), body)
+    message = read_json(text)
+    if failure := _failure_in(message, text):
+        raise failure
+    if not isinstance(message, dict) or not isinstance(blocks := message.get("content"), list):
+        raise malformed(text, "it has no content")
+    return _judged(_answer(message, [block for block in blocks if isinstance(block, dict)]), _why(message))
+
+
+def _answer(message: Json, blocks: list[Json]) -> Response:
+    return Response(
+        text=_joined(blocks, "text"),
+        finish_reason=_finish_of(message),
+        usage=_usage(message.get("usage")),
+        reasoning=_joined(blocks, "thinking"),
+        tool_calls=tuple(_whole(block, "") for block in blocks if block.get("type") == "tool_use"),
+    )
+
+
+def _joined(blocks: list[Json], kind: str) -> str:
+    """What the blocks of one kind say; their text stands in the member of the kind's name."""
+    said = (block.get(kind) for block in blocks if block.get("type") == kind)
+    return mended("".join(text for text in said if isinstance(text, str)))
+
+
+def _only_text(message: Json) -> str | None:
+    """The text of an event that brings nothing but text, as most of most streams do; else ``None``."""
+    delta = message.get("delta")
+    if type(delta) is not dict or delta.get("type") != "text_delta" or "error" in message:
+        return None
+    text = delta.get("text")
+    return text if type(text) is str and "errors" not in message else None
+
+
+def _finish_of(message: Json) -> str | None:
+    """Why the model stopped, if it did."""
+    finish = message.get("stop_reason")
+    return mended(finish) if isinstance(finish, str) and finish else None
+
+
+def _why(message: Json) -> str:
+    """What the provider says of a refusal."""
+    details = message.get("stop_details")
+    why = details.get("explanation") if isinstance(details, dict) else None
+    return mended(why) if isinstance(why, str) else ""
+
+
+def _usage(raw: object) -> Usage:
+    """The tokens, counted as other wires do: the whole input, and the part of it read from the cache."""
+    cached = count(raw, "cache_read_input_tokens")
+    fresh = count(raw, "input_tokens")
+    kept = count(raw, "cache_creation_input_tokens")
+    details = raw.get("output_tokens_details") if isinstance(raw, dict) else None
+    return Usage(
+        input_tokens=None if fresh is None else fresh + (cached or 0) + (kept or 0),
+        output_tokens=count(raw, "output_tokens"),
+        cached_tokens=cached,
+        reasoning_tokens=count(details, "thinking_tokens"),
+    )
+
+
+def _judged(response: Response, why: str) -> Response:
+    return not_empty(response, filters=_FILTERS, explains=_MAY_BE_EMPTY, why=why)
+
+
+def _failure_in(message: object, text: str) -> ProviderError | None:
+    """The error that came with a 200; ``None`` when there is none."""
+    if failure := failure_told(message, text):
+        return failure
+    if not isinstance(message, dict):
+        return None
+    kind = message.get("type")
+    # Every event and message gives its type; message_start has a member "message" too.
+    if kind == "error" or (kind is None and (message.get("message") or message.get("detail"))):
+        return read_failure(text)
+    return None

@@ -1,0 +1,212 @@
+"""The wire of Google's Gemini API, ``generateContent`` and ``streamGenerateContent``: requests, answers.
+
+Pure functions: no I/O, no clock, no environment. Streams come as server-sent events, which is what is asked
+for, or as one JSON array, which is what relays that drop the query send. There is no terminal marker: only a
+``finishReason`` says that an answer is whole.
+
+Names and limits are those of the API's reference, https://ai.google.dev/api/generate-content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
+from llm_failover_nb.providers.answers import NO_JSON, Json, count, not_empty, with_extra, written
+from llm_failover_nb.providers.event_stream import Framing, is_event_stream, server_sent
+from llm_failover_nb.providers.failures import mended, read_failure
+from llm_failover_nb.providers.ndjson import ArrayDecoder
+from llm_failover_nb.providers.parts import Part, PartReader, PartWire, read_whole
+
+__all__ = ["GeminiDialect"]
+
+_MOST_STOPS = 5  # the API refuses more
+_LEAST_SEED, _MOST_SEED = -(2**31), 2**31 - 1  # and other seeds
+
+_NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
+
+_FILTERS = frozenset(
+    "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT "
+    "IMAGE_RECITATION".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GeminiDialect:
+    """The Gemini API as its own keys reach it, below ``…/v1beta``."""
+
+    def auth(self, key: str) -> dict[str, str]:
+        """The headers that carry ``key``."""
+        return {"x-goog-api-key": key}
+
+    def encode(self, request: Request, *, stream: bool) -> tuple[str, bytes]:
+        """The path below the base URL, which names the model, and the body.
+
+        Raises:
+            ProviderError: When the request holds what JSON cannot (``request_specific``).
+        """
+        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        body = with_extra(_body(request, self.dropped(request)), request.extra)
+        return f"/{_path(request.model)}:{method}", written(body, request)
+
+    def dropped(self, request: Request) -> tuple[str, ...]:
+        """The fields of ``request`` that the API would refuse, and ``encode`` leaves out.
+
+        More than five stop texts, and a seed that 32 bits do not hold.
+        """
+        dropped = []
+        if len(request.stop) > _MOST_STOPS:
+            dropped.append("stop")
+        if request.seed is not None and not _LEAST_SEED <= request.seed <= _MOST_SEED:
+            dropped.append("seed")
+        return tuple(dropped)
+
+    def response(self, body: bytes) -> Response:
+        """The answer in the body of a 200; see :func:`.parts.read_whole`."""
+        return read_whole(body, _WIRE)
+
+    def reader(self) -> PartReader:
+        """A reader for the body of one stream."""
+        return PartReader(_WIRE)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
+        return read_failure(body, status=status, headers=headers)
+
+
+# Requests
+
+
+def _path(model: str) -> str:
+    """The resource of a model; a tuned one is named with its own collection, ``tunedModels/NAME``."""
+    collection, slash, name = model.partition("/")
+    if not slash or collection not in ("models", "tunedModels"):
+        collection, name = "models", model
+    return f"{collection}/{quote(name, safe='', errors='replace')}"
+
+
+def _body(request: Request, dropped: tuple[str, ...]) -> dict[str, object]:
+    turns = [turn for turn in request.messages if turn.role != "system"]
+    # The API has no system turns: they belong to the instruction, wherever they stood.
+    system = [] if request.system is None else [request.system]
+    system += [turn.content for turn in request.messages if turn.role == "system"]
+    body: dict[str, object] = {
+        "contents": [
+            {"role": "model" if turn.role == "assistant" else "user", "parts": [{"text": turn.content}]}
+            for turn in turns
+        ]
+    }
+    if system:
+        body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
+    if config := _config(request, dropped):
+        body["generationConfig"] = config
+    return body
+
+
+def _config(request: Request, dropped: tuple[str, ...]) -> dict[str, object]:
+    config: dict[str, object] = {}
+    if request.temperature is not None:
+        config["temperature"] = request.temperature
+    if request.max_tokens is not None:
+        config["maxOutputTokens"] = request.max_tokens
+    if request.stop and "stop" not in dropped:
+        config["stopSequences"] = request.stop
+    if request.seed is not None and "seed" not in dropped:
+        config["seed"] = request.seed
+    if request.schema is not None:
+        config["responseMimeType"] = "application/json"
+        # The other member, responseSchema, takes a subset of OpenAPI's schemas only.
+        config["responseJsonSchema"] = request.schema
+    return config
+
+
+# Answers
+
+
+def _framing(first: bytes) -> Framing | None:
+    return ArrayDecoder() if first == b"[" else server_sent(first)
+
+
+def _is_stream(text: str) -> bool:
+    return text.startswith("[") or is_event_stream(text)
+
+
+def _part(message: Json, text: str) -> Part | None:
+    candidate = _first_candidate(message.get("candidates"))
+    _refuse_blocked(message.get("promptFeedback"), text)
+    usage = message.get("usageMetadata")
+    if candidate is None and not isinstance(usage, dict):
+        if message.get("message") or message.get("detail"):
+            raise read_failure(text)
+        return None
+    candidate = candidate or NO_JSON
+    finish = candidate.get("finishReason")
+    return Part(
+        content=tuple(_content(candidate.get("content"))),
+        finish=finish if isinstance(finish, str) and finish not in _NO_REASON else None,
+        usage=_usage(usage) if isinstance(usage, dict) else None,
+    )
+
+
+def _first_candidate(candidates: object) -> Json | None:
+    """The candidate with index 0; others are alternatives that nobody asked for."""
+    if not isinstance(candidates, list):
+        return None
+    return next((one for one in candidates if isinstance(one, dict) and not one.get("index")), None)
+
+
+def _refuse_blocked(feedback: object, text: str) -> None:
+    why = feedback.get("blockReason") if isinstance(feedback, dict) else None
+    if why and isinstance(why, str):
+        raise ProviderError(
+            f"the provider's content filter refused the prompt ({mended(why)}); rephrase it, or ask another "
+            "model",
+            kind=ErrorKind.REQUEST_SPECIFIC,
+            reason="content_filter",
+            code=mended(why),
+            body=mended(text),
+        )
+
+
+def _content(content: object) -> Iterator[Chunk]:
+    parts = content.get("parts") if isinstance(content, dict) else None
+    for part in parts if isinstance(parts, list) else ():
+        match part:
+            case {"functionCall": dict()}:
+                yield Chunk(kind="tool", tool=part)  # whole: its signature has to go back with it
+            case {"text": str(text)} if text:
+                yield Chunk(text, "reasoning" if part.get("thought") else "text")
+
+
+def _usage(raw: object) -> Usage:
+    return Usage(
+        input_tokens=count(raw, "promptTokenCount"),
+        output_tokens=count(raw, "candidatesTokenCount"),
+        cached_tokens=count(raw, "cachedContentTokenCount"),
+        reasoning_tokens=count(raw, "thoughtsTokenCount"),
+    )
+
+
+def _judged(response: Response) -> Response:
+    said = response.text or response.tool_calls or response.reasoning
+    if response.finish_reason == "MAX_TOKENS" and not said:
+        raise ProviderError(
+            "max_tokens was used up before the first word of the answer (MAX_TOKENS), as happens with "
+            "models that think unseen; raise max_tokens",
+            kind=ErrorKind.REQUEST_SPECIFIC,
+            reason="bad_request",
+            code=response.finish_reason,
+        )
+    return not_empty(response, filters=_FILTERS, explains=())
+
+
+_WIRE = PartWire(
+    part=_part,
+    judged=_judged,
+    framing=_framing,
+    is_stream=_is_stream,
+    missing="a finish reason",
+)
