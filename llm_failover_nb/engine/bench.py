@@ -223,6 +223,30 @@ class BenchRegistry:
             self._tell("bench", spec, "failure", now, until, call=call)
         return until
 
+    def bench_beside(self, spec: str, call: int, began: int, *, for_: float) -> bool:
+        """Bench a model for the failure of another, with which it shares what failed; no failure is counted.
+
+        Args:
+            spec: The model that was not asked.
+            call: Who met the failure.
+            began: When the attempt that failed began: an operator's lift since then holds.
+            for_: Seconds.
+
+        Returns:
+            Whether it is benched now by this.
+        """
+        now = self.clock.now()
+        with self._lock:
+            state = self._states.setdefault(spec, _State())
+            if _run_out(state, now):
+                state.clear()
+            if state.manual or began <= state.lifted or for_ <= 0:
+                return False
+            state.until = until = max(_after(now, for_), state.until or now)
+            state.laid = next(self._sequence)
+        self._tell("bench", spec, "failure", now, until, call=call)
+        return True
+
     def healthy(self, spec: str, call: int) -> None:
         """A probe showed the model to be up (first content, or the request's own fault): let all go on."""
         state = self._states.get(spec)

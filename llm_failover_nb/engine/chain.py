@@ -6,7 +6,16 @@ The four calls are drivers of one :class:`~llm_failover_nb.engine.failover.Call`
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,7 +38,7 @@ from llm_failover_nb.engine.model import Model, RequestFields, build_request
 from llm_failover_nb.engine.policy import Backoff, Policy, get_failover_defaults
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.steps import Wait
-from llm_failover_nb.engine.types import Chunk, Prompt, Response
+from llm_failover_nb.engine.types import Chunk, Prompt, Request, Response
 
 __all__ = [
     "Chain",
@@ -325,10 +334,21 @@ def _flat(models: str | Iterable[Model | Chain | str | None], registry: SpecRegi
 
 
 def _entry(position: int, model: Model) -> Entry:
-    def missing_key() -> str | None:
-        return cast("str | None", getattr(model.provider, "missing_key", None))
+    provider = model.provider
 
-    return Entry(position, model.spec, model.name, model.calls, missing_key)
+    def missing_key() -> str | None:
+        return cast("str | None", getattr(provider, "missing_key", None))
+
+    def key() -> Hashable | None:
+        return cast("Hashable | None", getattr(provider, "key", None))
+
+    dropped: Callable[[Request], Sequence[str]] = getattr(provider, "dropped", _drops_nothing)
+    wire = cast("str", getattr(provider, "wire", "openai"))
+    return Entry(position, model.spec, model.name, model.calls, wire, missing_key, key, dropped)
+
+
+def _drops_nothing(_: Request) -> tuple[str, ...]:
+    return ()
 
 
 def _or_default(given: T | None, default: T) -> T:
@@ -345,8 +365,8 @@ def _changed(policy: Policy, given: PolicyFields) -> Policy:
 
 
 def _classifier(judge: Callable[[BaseException], ErrorKind | Verdict] | None, clock: Clock) -> Classify:
-    def ours(error: BaseException) -> Verdict:
-        return classify(error, now=clock.now())
+    def ours(error: BaseException, wire: str) -> Verdict:
+        return classify(error, wire=wire, now=clock.now())
 
     if judge is None:
         return ours
@@ -354,9 +374,9 @@ def _classifier(judge: Callable[[BaseException], ErrorKind | Verdict] | None, cl
         raise TypeError(f"classify={judge!r} is not callable: it takes an error and returns an ErrorKind")
     theirs = judge
 
-    def verdict(error: BaseException) -> Verdict:
+    def verdict(error: BaseException, wire: str) -> Verdict:
         judged = theirs(error)
-        return judged if isinstance(judged, Verdict) else replace(ours(error), kind=ErrorKind(judged))
+        return judged if isinstance(judged, Verdict) else replace(ours(error, wire), kind=ErrorKind(judged))
 
     return verdict
 

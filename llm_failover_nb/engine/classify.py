@@ -63,6 +63,8 @@ class Verdict:
             does not, or where waiting would not help.
         retry_in_place: Whether trying the same model again at once has a chance; not so after silence.
         rule: What decided, for people: ``status 503``, ``code insufficient_quota``, ``words quota``.
+        lasts: Seconds until the failure ends by itself, as the provider says it, unclamped: for those that
+            no retry helps, such as a monthly quota. ``None`` where it does not say.
     """
 
     kind: ErrorKind
@@ -70,6 +72,7 @@ class Verdict:
     retry_after: float | None = None
     retry_in_place: bool = True
     rule: str = ""
+    lasts: float | None = None
 
 
 def classify(error: BaseException, *, wire: str = "openai", now: datetime | None = None) -> Verdict:

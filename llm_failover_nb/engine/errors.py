@@ -62,6 +62,8 @@ class ProviderError(FailoverError):
         reason: A short category (``rate_limit``, ``timeout``, ``connection``, ``no_key``, …).
         headers: The response's headers; names compare without case.
         body: The response's body as text.
+
+    ``rule`` is what decided kind and reason, once something has: see :class:`Verdict`.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class ProviderError(FailoverError):
         self.reason = reason
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.body = body
+        self.rule = ""
 
 
 class StreamInterrupted(FailoverError):

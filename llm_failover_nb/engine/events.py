@@ -75,6 +75,8 @@ class AttemptRecord(NamedTuple):
         output_tokens: As the provider counted.
         cost: USD, as the provider said.
         error: The failure in words, secrets masked.
+        note: What else is worth knowing: fields of the request that the model cannot take and that were
+            left out, models benched beside it.
     """
 
     time: datetime
@@ -98,6 +100,7 @@ class AttemptRecord(NamedTuple):
     output_tokens: int | None = None
     cost: float | None = None
     error: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class FailoverEvent:
         call_id: The call, as in :class:`AttemptRecord`.
         chain: The chain's specs, joined by commas.
         method: The name of the call.
+        benched_too: Further specs of the chain that were benched with it, since they use the same dead key.
     """
 
     model: str
@@ -131,6 +135,7 @@ class FailoverEvent:
     call_id: int
     chain: str
     method: str
+    benched_too: tuple[str, ...] = ()
 
 
 Observer = Callable[[FailoverEvent], object]
@@ -250,7 +255,7 @@ def set_failover_observer(observer: Observer | Sequence[Observer] | None) -> Non
 
 # The log in columns
 
-WORDS = ("cell", "chain", "method", "model", "outcome", "kind", "reason", "next_model", "error")
+WORDS = ("cell", "chain", "method", "model", "outcome", "kind", "reason", "next_model", "error", "note")
 """Columns of text: codes into the block's own table of words."""
 
 NUMBERS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -45,12 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Entry", "Setup"]
 
-Classify = Callable[[BaseException], Verdict]
+Classify = Callable[[BaseException, str], Verdict]
 
 _call_ids = count(1)
 
 # A probe's place is free again after this long at the most, in seconds.
 _PROBE_LAPSE = 60.0
+
+# The fields of a request that not every model takes.
+_DROPPABLE = ("temperature", "max_tokens", "stop", "seed", "schema")
 
 # An error's text in the log and in messages; a provider may send pages.
 _ERROR_LENGTH = 500
@@ -58,13 +61,23 @@ _ERROR_LENGTH = 500
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model in a chain: its place, its spec, the name its provider knows, and how to ask it."""
+    """A model in a chain: its place, its spec, the name its provider knows, and how to ask it.
+
+    Args:
+        wire: The dialect that its failures come in.
+        missing_key: What to set before it can be asked; ``None`` when nothing is missing.
+        key: What tells the key that it uses from others; ``None`` when it uses none.
+        dropped: The fields of a request that it cannot take, and that its provider leaves out.
+    """
 
     position: int
     spec: str
     name: str
     calls: Calls
+    wire: str
     missing_key: Callable[[], str | None]
+    key: Callable[[], Hashable | None]
+    dropped: Callable[[Request], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,8 @@ class Call:
         self._rest: Sequence[Entry] = ()
         self._best_effort = False
         self._restart_due = False
+        # Plain requests, which most are, hold nothing that a model might not take.
+        self._may_drop = any(getattr(request, name) not in (None, ()) for name in _DROPPABLE)
         self._response: Response | None = None
         self._start = 0.0
         self._deadline = math.inf
@@ -217,7 +232,7 @@ class Call:
         verdict = self._classified(error)
         if isinstance(error, ProviderError):
             error.model = self._entry.spec
-            error.kind, error.reason = verdict.kind, verdict.reason
+            error.kind, error.reason, error.rule = verdict.kind, verdict.reason, verdict.rule
         if attempt.committed and self.setup.policy.midstream == "raise":
             self._leave(attempt, error, verdict, outcome="interrupted")
             text = attempt.text
@@ -234,7 +249,7 @@ class Call:
 
     def _classified(self, error: Exception) -> Verdict:
         try:
-            return self.setup.classify(error)
+            return self.setup.classify(error, self._entry.wire)
         except Exception:  # noqa: BLE001  # somebody else's function; logged below
             logger.exception("the classifier raised; %s counts as unknown", type(error).__name__)
             return Verdict(ErrorKind.UNKNOWN, "unknown")
@@ -269,18 +284,21 @@ class Call:
     def _leave(self, attempt: Attempt, error: Exception, verdict: Verdict, *, outcome: str = "") -> None:
         """Settle what a failure changes, then record it and tell it."""
         until = self._bench(attempt, verdict)
+        benched_too = self._bench_key(attempt) if verdict.reason == "credentials" else ()
         now = self.setup.clock.now()
         # By the clock that laid it.
         benched_for = 0.0 if until is None else seconds_until(until, self.setup.benches.clock.now())
         following = "" if outcome else self._next_spec()
         outcome = outcome or ("failover" if following else "exhausted")
-        self._record_attempt(attempt, outcome, verdict, until is not None, benched_for, following)
+        self._record_attempt(
+            attempt, outcome, verdict, until is not None, benched_for, following, _benched_note(benched_too)
+        )
         logged = logger.isEnabledFor(logging.WARNING) and logger.hasHandlers()
         if not (logged or self.setup.observers):
             return
         event = FailoverEvent(
             self._entry.spec, error, verdict.kind, attempt.number, until is not None, benched_for, following,
-            self._request, now, self._id, self.setup.label, self._method,
+            self._request, now, self._id, self.setup.label, self._method, benched_too,
         )  # fmt: skip
         # Whoever wants the warnings configures logging; nobody gets them unasked under their cell.
         if logged:
@@ -295,9 +313,24 @@ class Call:
         threshold, seconds = policy.bench_threshold, policy.cooldown
         if verdict.kind is ErrorKind.AUTH_DEAD:
             threshold = 1
+            if verdict.lasts is not None and verdict.lasts > policy.max_wait:
+                seconds = min(verdict.lasts, policy.max_bench)
         elif verdict.retry_after is not None and verdict.retry_after > policy.max_wait:
             threshold, seconds = 1, min(verdict.retry_after, policy.max_bench)
         return benches.failed(spec, self._id, attempt.began, threshold=threshold, for_=seconds)
+
+    def _bench_key(self, attempt: Attempt) -> tuple[str, ...]:
+        """A key is dead: bench the chain's other entries that use it. The specs that are benched so."""
+        key = self._entry.key()
+        if key is None:
+            return ()
+        bench, cooldown = self.setup.benches.bench_beside, self.setup.policy.cooldown
+        others = {entry.spec: entry for entry in self.setup.entries if entry.spec != self._entry.spec}
+        return tuple(
+            spec
+            for spec, entry in others.items()
+            if entry.key() == key and bench(spec, self._id, attempt.began, for_=cooldown)
+        )
 
     def _next_spec(self) -> str:
         blocked = self.setup.benches.blocked
@@ -328,6 +361,7 @@ class Call:
             attempt.number, "ok", "", "", None, False, 0.0, "", now - attempt.start,
             None if first is None else first - attempt.start,
             usage.input_tokens, usage.output_tokens, usage.cost, "",
+            self._dropped_note(attempt) if self._may_drop else "",
         )  # fmt: skip
         self._records.append(record)
         self.setup.log.append(record)
@@ -336,7 +370,7 @@ class Call:
             entry.spec, answer.finish_reason, usage, tuple(self._records),
             answer.cost if answer.cost is not None else usage.cost,
             now - self._start, None if first is None else first - self._start,
-            answer.reasoning, answer.tool_calls,
+            answer.reasoning, answer.tool_calls, answer.finish,
         )  # fmt: skip
 
     def cancelled(self, attempt: Attempt) -> None:
@@ -398,6 +432,7 @@ class Call:
         benched: bool = False,
         benched_for: float = 0.0,
         next_model: str = "",
+        note: str = "",
     ) -> None:
         clock, first = self.setup.clock, attempt.first_token
         self._record(
@@ -411,7 +446,17 @@ class Call:
             next_model=next_model,
             latency=clock.monotonic() - attempt.start,
             first_token=None if first is None else first - attempt.start,
+            note="; ".join(filter(None, (self._dropped_note(attempt) if self._may_drop else "", note))),
         )
+
+    def _dropped_note(self, attempt: Attempt) -> str:
+        """What the model was asked without, since it cannot take it."""
+        try:
+            dropped = ", ".join(self._entry.dropped(attempt.request))
+        except Exception:  # noqa: BLE001  # somebody else's provider; logged below
+            logger.exception("%s could not say what it leaves out; the call goes on", self._entry.spec)
+            return ""
+        return dropped and f"asked without {dropped}, which it does not take"
 
     def _record(
         self,
@@ -426,12 +471,13 @@ class Call:
         next_model: str = "",
         latency: float | None = None,
         first_token: float | None = None,
+        note: str = "",
     ) -> None:
         record = AttemptRecord(
             self.setup.clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec,
             entry.position, attempt, outcome, verdict.kind.value if verdict else "",
             verdict.reason if verdict else "", _status(error), benched, benched_for,
-            next_model, latency, first_token, None, None, None, "" if error is None else _line(error),
+            next_model, latency, first_token, None, None, None, "" if error is None else _line(error), note,
         )  # fmt: skip
         self._records.append(record)
         self.setup.log.append(record)
@@ -448,6 +494,10 @@ def _kept(error: Exception, entry: Entry) -> Exception:
     return error.with_traceback(None)
 
 
+def _benched_note(specs: Sequence[str]) -> str:
+    return f"benched too, for the same key: {', '.join(specs)}" if specs else ""
+
+
 def _status(error: Exception | None) -> int | None:
     """The HTTP status of a failure; what other people's errors call so may be words."""
     status = getattr(error, "status", None)
@@ -462,10 +512,11 @@ def _line(error: Exception) -> str:
 
 def _warn(event: FailoverEvent, error: Exception, until: datetime | None, cooldown: float) -> None:
     logger.warning(
-        "%s failed (%s: %s); %s",
+        "%s failed (%s: %s); %s%s",
         event.model,
         event.kind.value,
         _line(error),
+        f"{note}; " if (note := _benched_note(event.benched_too)) else "",
         f"next: {event.next_model}" if event.next_model else "no model left to try",
         extra={
             "model": event.model,

@@ -13,6 +13,7 @@ __all__ = [
     "AsyncProvider",
     "Chunk",
     "ChunkKind",
+    "Finish",
     "Message",
     "Prompt",
     "Provider",
@@ -132,6 +133,10 @@ class Usage:
     cost: float | None = None
 
 
+Finish = Literal["", "stop", "length", "tool_calls", "content_filter", "other"]
+"""Why a model stopped, in one word for all wires; ``""`` where the wire did not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """A whole answer.
@@ -147,6 +152,8 @@ class Response:
         first_token: Seconds from the call's start to the first content of a stream.
         reasoning: The model's thinking, where the wire keeps it apart from the answer.
         tool_calls: Tool calls as the wire gives them, whole.
+        finish: ``finish_reason`` in the word common to all wires: ``stop``, ``length`` (a limit cut the
+            answer short), ``tool_calls``, ``content_filter``, ``other``, or ``""`` where nothing was said.
     """
 
     text: str = ""
@@ -159,6 +166,7 @@ class Response:
     first_token: float | None = None
     reasoning: str = ""
     tool_calls: tuple[Mapping[str, object], ...] = ()
+    finish: Finish = ""
 
 
 ChunkKind = Literal["text", "reasoning", "tool", "restart", "done"]

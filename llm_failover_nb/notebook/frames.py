@@ -41,6 +41,9 @@ _NULLABLE = ("position", "status", "input_tokens", "output_tokens")
 _WHOLE = ("call_id", "attempt")
 _FLOATS = ("benched_for", "latency", "first_token", "cost")
 
+# A record's note is for the footer of a cell; the frame has the columns of its documented schema.
+_COLUMNS = tuple(name for name in AttemptRecord._fields if name != "note")
+
 # Held in Python whether or not pyarrow is there, so that the dtype is the same everywhere.
 _TEXT = pd.StringDtype("python")
 
@@ -52,12 +55,12 @@ def events_frame(log: EventLog | None = None) -> pd.DataFrame:
         log: The log to show; the process's own unless given.
 
     Returns:
-        A frame with the columns of :class:`~llm_failover_nb.engine.events.AttemptRecord`, in that order
-        and with the same dtypes whatever is in them: ``time`` is ``datetime64[us, UTC]``; ``call_id`` and
-        ``attempt`` are ``int64``; ``position``, ``status`` and the tokens are ``Int64``; ``benched`` is
-        ``bool``; seconds (``benched_for``, ``latency``, ``first_token``) and ``cost`` (USD) are
-        ``float64``; ``method``, ``outcome`` and ``kind`` are categories; other text is ``string``, empty
-        where there is none.
+        A frame with the columns of :class:`~llm_failover_nb.engine.events.AttemptRecord`, in that order but
+        without ``note``, and with the same dtypes whatever is in them: ``time`` is
+        ``datetime64[us, UTC]``; ``call_id`` and ``attempt`` are ``int64``; ``position``, ``status`` and
+        the tokens are ``Int64``; ``benched`` is ``bool``; seconds (``benched_for``, ``latency``,
+        ``first_token``) and ``cost`` (USD) are ``float64``; ``method``, ``outcome``
+        and ``kind`` are categories; other text is ``string``, empty where there is none.
 
     >>> events_frame(EventLog()).empty
     True
@@ -67,7 +70,7 @@ def events_frame(log: EventLog | None = None) -> pd.DataFrame:
     # The oldest block may hold rows beyond what the log keeps.
     surplus = max(0, sum(block.size for block in blocks) - log.max_rows)
     columns = {**_numbers(blocks, surplus), **_words(blocks, surplus)}
-    return pd.DataFrame({name: columns[name] for name in AttemptRecord._fields}, copy=False)
+    return pd.DataFrame({name: columns[name] for name in _COLUMNS}, copy=False)
 
 
 def _numbers(blocks: Sequence[Block], surplus: int) -> dict[str, object]:
@@ -101,7 +104,7 @@ def _words(blocks: Sequence[Block], surplus: int) -> dict[str, object]:
     # What is no UTF-8 could be neither shown nor saved. The None keeps numpy from guessing a type.
     words = np.array([*map(well_formed, code), None], dtype=object)[:-1]
     columns: dict[str, object] = {}
-    for name in WORDS:
+    for name in filter(_COLUMNS.__contains__, WORDS):
         codes = shared[(_joined((b.words[name] for b in blocks), "int32") + starts)[surplus:]]
         closed = name in _CLOSED
         columns[name] = _category(name, codes, words) if closed else pd.array(words[codes], dtype=_TEXT)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_failover_nb.engine.portal import AsyncFromSync, SyncFromAsync
 from llm_failover_nb.engine.timekeeper import Timed
 from llm_failover_nb.engine.types import AsyncProvider, Chunk, Request, Response
+
+if TYPE_CHECKING:
+    from llm_failover_nb.engine.secret import Secret
 
 __all__ = ["BaseProvider"]
 
@@ -35,6 +38,18 @@ class BaseProvider:
     def missing_key(self) -> str | None:
         """The variable to set before this provider can be asked; ``None`` when nothing is missing."""
         return None
+
+    @property
+    def key(self) -> Secret | None:
+        """The key that would be sent now: entries of a chain that share a dead one are benched together."""
+        return None
+
+    wire = "openai"
+    """The dialect in which its failures come, for ``classify``."""
+
+    def dropped(self, request: Request, /) -> tuple[str, ...]:  # noqa: ARG002  # for those that drop some
+        """The names of the request's fields that the model cannot take, and that are left out."""
+        return ()
 
     keeps_time = False
     """Whether its asynchronous calls hold to ``request.timeouts`` themselves."""

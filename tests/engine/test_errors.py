@@ -67,7 +67,7 @@ def test_a_provider_error_needs_a_message_alone():
     """Everything else is optional."""
     assert vars(ProviderError("busy")) == {
         "message": "busy", "status": None, "code": None, "retry_after": None, "model": "",
-        "kind": None, "reason": "", "headers": {}, "body": "",
+        "kind": None, "reason": "", "headers": {}, "body": "", "rule": "",
     }  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def default_observer():
 def test_a_record_needs_its_time_alone():
     """Everything else has a value that stands for nothing."""
     assert AttemptRecord(NOON)[1:] == (
-        0, "", "", "", "", None, 0, "", "", "", None, False, 0.0, "", None, None, None, None, None, "",
+        0, "", "", "", "", None, 0, "", "", "", None, False, 0.0, "", None, None, None, None, None, "", "",
     )  # fmt: skip
 
 

@@ -126,7 +126,9 @@ def test_redact_masks_base64_at_each_offset(key, before, encode):
     assert len(left[0]) <= (before * 8 + 5) // 6 + 1
 
 
-keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40).filter(
+    lambda key: key not in module._PLACEHOLDERS
+)
 
 
 @given(keys, st.binary(max_size=7), st.binary(max_size=7))
