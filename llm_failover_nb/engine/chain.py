@@ -342,9 +342,18 @@ def _entry(position: int, model: Model) -> Entry:
     def key() -> Hashable | None:
         return cast("Hashable | None", getattr(provider, "key", None))
 
-    dropped: Callable[[Request], Sequence[str]] = getattr(provider, "dropped", _drops_nothing)
-    wire = cast("str", getattr(provider, "wire", "openai"))
-    return Entry(position, model.spec, model.name, model.calls, wire, missing_key, key, dropped)
+    # Somebody else's provider may use these names for something of its own.
+    dropped, wire = getattr(provider, "dropped", None), getattr(provider, "wire", None)
+    return Entry(
+        position,
+        model.spec,
+        model.name,
+        model.calls,
+        wire=wire if isinstance(wire, str) else "openai",
+        missing_key=missing_key,
+        key=key,
+        dropped=dropped if callable(dropped) else _drops_nothing,
+    )
 
 
 def _drops_nothing(_: Request) -> tuple[str, ...]:
