@@ -81,8 +81,8 @@ def test_each_model_of_one_key_is_one_bench_row(bed: Bed, ask: Ask) -> None:
 @pytest.mark.parametrize("status", [402, 403, 404], ids=["quota", "permission", "model_gone"])
 def test_only_credentials_are_the_keys_own(bed: Bed, ask: Ask, status: int) -> None:
     """Other dead ends are one model's."""
-    chain = chain_of(bed, {"a": Keyed(down(status), key="k"), "b": Keyed("shared", key="k")})
-    assert ask(chain).model == "b/m"
+    providers = {"a": Keyed(down(status), key="k"), "b": Keyed("shared", key="k"), "z": Keyed("healthy")}
+    assert ask(chain_of(bed, providers)).model == "b/m"
     assert list(bed.benched()) == ["a/m"]
 
 
@@ -114,7 +114,8 @@ def test_a_lift_since_the_attempt_began_holds(bed: Bed, ask: Ask) -> None:
         bed.benches.unbench("b/m")
         return dead()
 
-    assert ask(chain_of(bed, {"a": Keyed(lift, key="k"), "b": Keyed("shared", key="k")})).model == "b/m"
+    providers = {"a": Keyed(lift, key="k"), "b": Keyed("shared", key="k"), "z": Keyed("healthy")}
+    assert ask(chain_of(bed, providers)).model == "b/m"
 
 
 def test_no_failure_is_counted_for_what_was_not_asked(bed: Bed) -> None:
