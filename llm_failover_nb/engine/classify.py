@@ -12,22 +12,27 @@ timeout          transient        nothing came in time
 connection       transient        name, route, TLS, or a peer that hung up
 malformed        transient        an answer that is none
 cut              transient        an answer without its end
+empty            transient        an answer that says nothing
 quota            auth_dead        money or credits are used up, or a spending limit is reached
 credentials      auth_dead        the key or the account is not accepted
 region           auth_dead        not served from here
 permission       auth_dead        the key is good, but not for this: it stays so until somebody acts
 model_gone       auth_dead        no such model, or nothing at this address that could answer
 no_key           auth_dead        no key is set
+not_installed    auth_dead        a local model, or what runs it, is not on this machine
 context_length   request_specific larger than the model takes
 content_filter   request_specific refused for what it says
 bad_request      request_specific refused for how it is put
+benched          unknown          passed by: somebody benched it while the call ran
+deadline         unknown          cut by the call's own deadline, so nothing is known of the model
 unknown          unknown          nothing known about it
 ================ ================ =====================================================================
 
 How it is decided: 401, 402 and 5xx by the status; the other 4xx by the codes in the body, then for 400, 403,
 404, 412 and 429 by its words without what they quote, since providers echo prompts, then by the status. Codes
 count as whole values. Without a status, or with a 2xx, the body says which status it stands for. What is no
-response at all is known by the names of the exception's types, the innermost cause first.
+response at all is known by the names of the exception's types, the innermost cause first. An error that has
+been judged keeps its kind and reason, and the rule that gave them.
 """
 
 from __future__ import annotations
@@ -153,7 +158,7 @@ def _by_body(found: Found, headers: Mapping[str, str], wire: str) -> tuple[str, 
         return _decide(stands_for, headers, found, wire)
     for code in found.codes:
         if (reason := rules.FINISHES.get(code)) is not None:
-            return reason, f"finish {code}"
+            return reason, f"finish {found.spelled.get(code, code)}"
     if by_code is not None:
         return by_code
     return found.broken, "no answer"
@@ -171,7 +176,7 @@ def _by_code(status: int | None, found: Found, wire: str) -> tuple[str, str] | N
         if reason == "credentials" and found.relayed:
             reason = "server_error"  # a router's own key at its upstream, not the caller's
         if best is None or rules.RANK[reason] < rules.RANK[best[0]]:
-            best = reason, f"code {code}"
+            best = reason, f"code {found.spelled.get(code, code)}"
     return best
 
 
@@ -213,7 +218,7 @@ def _as_given(report: Report, kind: ErrorKind, reason: str, rule: str) -> tuple[
             return rules.KINDS[report.reason], report.reason, "given"
         return kind, reason, rule
     fitting = reason if kind is report.kind else rules.DEFAULT_REASONS[report.kind]
-    return report.kind, report.reason or fitting, "given"
+    return report.kind, report.reason or fitting, report.rule or "given"
 
 
 def _wait(report: Report, headers: Mapping[str, str], found: Found, now: datetime | None) -> float | None:
@@ -240,7 +245,8 @@ def _may_ask(body: object) -> bool:
     """Whether a body is worth reading for a wait alone."""
     if not isinstance(body, str):
         return bool(body)
-    return any(hint in body for hint in rules.HINTS_OF_A_WAIT)
+    text = body.lower()
+    return any(hint in text for hint in rules.HINTS_OF_A_WAIT)
 
 
 # What is no response at all

@@ -15,7 +15,7 @@ from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.rules import BROKEN_RESPONSES, ROLES
 from llm_failover_nb.engine.waits import seconds_of
 
-__all__ = ["NOTHING", "Found", "Report", "causes", "read", "report_of", "type_names"]
+__all__ = ["NOTHING", "Found", "Report", "causes", "read", "report_of", "text_of", "type_names"]
 
 # How far anything is looked at: a body may be anybody's, and as large as they like.
 _DEEPEST_CAUSE = 10
@@ -57,6 +57,7 @@ class Report(NamedTuple):
     text: str = ""
     kind: ErrorKind | None = None
     reason: str = ""
+    rule: str = ""
 
 
 def report_of(error: BaseException) -> Report | None:
@@ -84,6 +85,7 @@ def _own(error: ProviderError) -> Report | None:
         str(error.message),
         error.kind,
         error.reason,
+        error.rule,
     )
 
 
@@ -101,7 +103,7 @@ def _foreign(error: BaseException) -> Report | None:
         details = _get(error, "details")
         body = details if isinstance(details, dict) else _get(response, "text")
     headers = _get(error, "headers") or _get(response, "headers")
-    return Report(status, headers, body, _get(error, "code"), _get(error, "retry_after"), _message(error))
+    return Report(status, headers, body, _get(error, "code"), _get(error, "retry_after"), text_of(error))
 
 
 def _statuses(error: BaseException, response: object) -> Iterator[object]:
@@ -118,7 +120,8 @@ def _get(thing: object, name: str) -> object:
         return None
 
 
-def _message(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What an exception says of itself; somebody else's may raise when it is asked."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # the same for __str__
@@ -145,16 +148,19 @@ def type_names(error: BaseException | None) -> Iterator[str]:
 class Found:
     """What reading a body has found so far, in the order of the body.
 
-    ``codes`` are folded as in ``rules.CODES``; ``numbers`` are those that may be a status; ``delays`` are
-    waits in seconds, ``None`` where one cannot be read; ``buckets`` are headers that the body quotes;
-    ``param`` is the part of the request that is at fault; ``relayed`` tells that the key at fault is a
-    router's own; ``broken`` is the reason if none of this means anything.
+    ``codes`` are folded as in ``rules.CODES``, and ``spelled`` says how each came; ``numbers`` are those that
+    may be a status; ``delays`` are waits in seconds, ``None`` where one cannot be read; ``buckets`` are
+    headers that the body quotes; ``param`` is the part of the request that is at fault; ``relayed`` tells
+    that the key at fault is a router's own; ``broken`` is the reason if none of this means anything.
     """
 
-    __slots__ = ("_words", "broken", "buckets", "codes", "delays", "numbers", "param", "relayed", "texts")
+    __slots__ = (
+        "_words", "broken", "buckets", "codes", "delays", "numbers", "param", "relayed", "spelled", "texts",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.codes: list[str] = []
+        self.spelled: dict[str, str] = {}
         self.numbers: list[int] = []
         self.texts: list[str] = []
         self.delays: list[object] = []
@@ -237,8 +243,11 @@ def _see(
 
 def _see_code(found: Found, value: object) -> None:
     if isinstance(value, str) and 0 < len(value) <= _LONGEST_CODE:
-        code = value.strip().lower().rpartition("#")[2].replace("_", "").replace("-", "")
-        found.codes.append(code.removesuffix("exception").removesuffix("error"))
+        spelled = value.strip().rpartition("#")[2]
+        code = spelled.lower().replace("_", "").replace("-", "")
+        folded = code.removesuffix("exception").removesuffix("error")
+        found.codes.append(folded)
+        found.spelled.setdefault(folded, spelled)
         if len(code) == 3 and code.isdecimal():
             found.numbers.append(int(code))
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1_000_000:

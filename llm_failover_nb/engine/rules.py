@@ -52,10 +52,10 @@ __all__ = [
 KINDS = {
     reason: kind
     for kind, reasons in {
-        ErrorKind.TRANSIENT: "rate_limit overloaded server_error timeout connection malformed cut",
-        ErrorKind.AUTH_DEAD: "quota credentials region permission model_gone no_key",
+        ErrorKind.TRANSIENT: "rate_limit overloaded server_error timeout connection malformed cut empty",
+        ErrorKind.AUTH_DEAD: "quota credentials region permission model_gone no_key not_installed",
         ErrorKind.REQUEST_SPECIFIC: "context_length content_filter bad_request",
-        ErrorKind.UNKNOWN: "unknown",
+        ErrorKind.UNKNOWN: "unknown benched deadline",
     }.items()
     for reason in reasons.split()
 }
@@ -67,7 +67,7 @@ DEFAULT_REASONS = {
 }
 # The kinds that waiting may help, and the pieces of text without which no body asks for a wait.
 WAITING = frozenset({ErrorKind.TRANSIENT, ErrorKind.UNKNOWN})
-HINTS_OF_A_WAIT = ("etry", "again in", "again after", "estimated_time", "wait")
+HINTS_OF_A_WAIT = ("retry", "again in", "again after", "estimated_time", "wait", "reset", "available")
 
 # What a member of a body can be: a code, something to look into, a group that is looked into when it is no
 # text, and a few that mean themselves. Members that are not here are never looked at; some echo the prompt.

@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import BadStatusLine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import llm_failover_nb.engine.classify as classify_module
 from llm_failover_nb.engine.classify import Verdict, classify
 from llm_failover_nb.engine.errors import DeadlineExceeded, ErrorKind, ProviderError, StreamInterrupted
 from llm_failover_nb.engine.rules import KINDS
@@ -442,7 +443,22 @@ def test_given_reason_does_not_overrule_a_body() -> None:
 
 def test_given_reason_that_is_nobodys() -> None:
     """A reason outside the list says nothing of the kind."""
-    assert classify(ProviderError("passed by", reason="benched")).kind == UNKNOWN
+    assert classify(ProviderError("passed by", reason="odd")).kind == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [("empty", TRANSIENT), ("not_installed", AUTH_DEAD), ("benched", UNKNOWN), ("deadline", UNKNOWN)],
+)
+def test_reason_that_only_the_package_gives(reason: str, kind: ErrorKind) -> None:
+    """What no provider says, but the package itself, has its kind as well."""
+    assert classify(ProviderError("it failed", reason=reason)).kind == kind
+
+
+def test_every_reason_is_explained() -> None:
+    """The docstring's table is the list of reasons, each with its kind."""
+    told = [line.split()[:2] for line in (classify_module.__doc__ or "").splitlines() if " " * 3 in line]
+    assert {row[0]: row[1] for row in told if row[0] != "reason"} == KINDS
 
 
 def test_given_wait_wins() -> None:
@@ -456,6 +472,30 @@ def test_given_wait_wins() -> None:
 def test_no_wait_where_waiting_does_not_help(kind: ErrorKind) -> None:
     """A wait beside a failure that lasts is not passed on."""
     assert classify(answered(429, kind=kind, retry_after=3)).retry_after is None
+
+
+# What has been judged
+
+
+def judged(error: ProviderError, verdict: Verdict) -> ProviderError:
+    """The error as the engine leaves it."""
+    error.kind, error.reason, error.rule = verdict.kind, verdict.reason, verdict.rule
+    return error
+
+
+@pytest.mark.parametrize("case", RESPONSES, ids=lambda case: case["id"])
+def test_judged_error_keeps_its_verdict(case: dict[str, Any]) -> None:
+    """Asked again, the same is said of an error, the rule and the wait included."""
+    error = ProviderError("", status=case["status"], headers=case["headers"], body=case["body"])
+    verdict = classify(error, wire=case["wire"], now=NOON)
+    assert classify(judged(error, verdict), wire=case["wire"], now=NOON) == verdict
+
+
+def test_judged_error_keeps_a_wait_said_in_other_words() -> None:
+    """However a body asks to wait, it does so the second time, too."""
+    error = answered(429, said("Your limit RESETS IN 2 hours"))
+    verdict = classify(error)
+    assert (verdict.retry_after, classify(judged(error, verdict))) == (7200.0, verdict)
 
 
 # Retrying in place
@@ -823,6 +863,7 @@ def test_anything_is_classified(error: ProviderError, wire: str, now: datetime) 
     verdict = classify(error, wire=wire, now=now)
     assert verdict.rule != "unreadable"
     assert verdict.retry_after is None or (math.isfinite(verdict.retry_after) and verdict.retry_after >= 0)
+    assert classify(judged(error, verdict), wire=wire, now=now) == verdict
 
 
 @given(
