@@ -113,12 +113,15 @@ def _classify(error: BaseException, wire: str, now: datetime | None) -> Verdict:
     kind = rules.KINDS[reason]
     if report.kind is not None or (report.reason and (status is None or status < 400)):
         kind, reason, rule = _as_given(report, kind, reason, rule)
-    wait = _wait(report, headers, found, now) if kind in rules.WAITING or rule == "status 402" else None
-    if rule == "status 402" and wait:
+    asks = kind in rules.WAITING or reason in rules.ENDING
+    wait = _wait(report, headers, found, now) if asks else None
+    if rule == "status 402" and wait and wait <= rules.LONGEST_COOLDOWN:
         # It asks for a cooldown, so the account is not at its end.
         kind, reason = ErrorKind.TRANSIENT, "rate_limit"
     # A timeout that a server reports is an answer; silence is not, and stays silence.
     silent = reason == "timeout" and rule == "given" and (status is None or status < 400)
+    if kind not in rules.WAITING:
+        return Verdict(kind, reason, None, True, rule, wait)
     return Verdict(kind, reason, wait, not silent, rule)
 
 
@@ -231,7 +234,7 @@ def _wait(report: Report, headers: Mapping[str, str], found: Found, now: datetim
         return None
     header = header_wait(headers, now) if headers else None
     words = found.words() if found.texts else ""
-    wait = longer_wait(header, body_wait(found.delays, words))
+    wait = longer_wait(header, body_wait(found.delays, words, now))
     if wait is None and headers:
         wait = reset_wait(headers, now)
     if wait is None and found.buckets is not None:

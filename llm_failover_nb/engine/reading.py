@@ -74,7 +74,8 @@ def report_of(error: BaseException) -> Report | None:
 def _own(error: ProviderError) -> Report | None:
     claimed: object = error.status  # a claim of somebody else's code, as is all that it carries
     status = claimed if isinstance(claimed, int) else None
-    if status is None and not (error.kind or error.reason or error.body or error.code or error.headers):
+    told = error.kind or error.reason or error.body or error.code or error.headers
+    if status is None and error.retry_after is None and not told:
         return None
     return Report(
         status,
@@ -149,8 +150,8 @@ class Found:
     """What reading a body has found so far, in the order of the body.
 
     ``codes`` are folded as in ``rules.CODES``, and ``spelled`` says how each came; ``numbers`` are those that
-    may be a status; ``delays`` are waits in seconds, ``None`` where one cannot be read; ``buckets`` are
-    headers that the body quotes; ``param`` is the part of the request that is at fault; ``relayed`` tells
+    may be a status; ``delays`` are what members say that name a wait or its end; ``buckets`` are headers
+    that the body quotes; ``param`` is the part of the request that is at fault; ``relayed`` tells
     that the key at fault is a router's own; ``broken`` is the reason if none of this means anything.
     """
 
@@ -229,8 +230,8 @@ def _see(
     elif role == "open" or role == "code" or (role == "group" and isinstance(value, dict | list)):
         nodes.append((value, nested))
     elif role == "delay":
-        seconds = seconds_of(value)
-        found.delays.append(seconds / 1000 if key.endswith("ms") and seconds is not None else seconds)
+        seconds = seconds_of(value) if key.endswith("ms") else None
+        found.delays.append(value if seconds is None else seconds / 1000)
     elif role == "headers":
         found.buckets = found.buckets or value
     elif role == "param":

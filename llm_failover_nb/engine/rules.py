@@ -65,9 +65,24 @@ DEFAULT_REASONS = {
     ErrorKind.REQUEST_SPECIFIC: "bad_request",
     ErrorKind.UNKNOWN: "unknown",
 }
-# The kinds that waiting may help, and the pieces of text without which no body asks for a wait.
+# The kinds that waiting may help, and the pieces of text of which each body that asks to wait has one.
 WAITING = frozenset({ErrorKind.TRANSIENT, ErrorKind.UNKNOWN})
-HINTS_OF_A_WAIT = ("retry", "again in", "again after", "estimated_time", "wait", "reset", "available")
+HINTS_OF_A_WAIT = (
+    *("retry", "reset", "wait", "estimated_time", "available ", "regain", "renew", "refresh", "restored"),
+    *(
+        "again in",
+        "again after",
+        "again on",
+        "again at",
+        "again until",
+        "again by",
+        "again:",
+        "again tomorrow",
+    ),
+)
+# What ends by itself where the provider says when, and the longest wait for which a 402 is a mere cooldown.
+ENDING = frozenset({"quota"})
+LONGEST_COOLDOWN = 86_400.0
 
 # What a member of a body can be: a code, something to look into, a group that is looked into when it is no
 # text, and a few that mean themselves. Members that are not here are never looked at; some echo the prompt.
@@ -79,7 +94,8 @@ ROLES = {
         "open": "error Error message Message msg error_message errorMessage detail raw description",
         "group": "errors details innererror inner_error metadata promptFeedback candidates choices response "
         "stop_details delta",
-        "delay": "retryDelay estimated_time retry_after retryAfter retry_after_seconds retry_after_ms",
+        "delay": "retryDelay estimated_time retry_after retryAfter retry_after_seconds retry_after_ms "
+        "resets_in_seconds resets_at reset_at resetsAt resetAt",
         "headers": "headers",
         "param": "param",
         "is_byok": "is_byok",
@@ -292,7 +308,9 @@ WORDS = _compiled(
 )
 WORDS_OF_429 = _compiled(
     ("context_length", (r"\b(?:request|input|prompt) (?:is )?too (?:large|long)",)),
-    ("quota", (*_OUT_OF_MONEY, r"monthly spending limit", r"\blimit: 0(?![\d.]\d)")),
+    # A limit of nothing: no plan of the account's has this model, and no wait will change that.
+    ("permission", (r"\blimit: 0(?![\d.]\d)",)),
+    ("quota", (*_OUT_OF_MONEY, r"monthly spending limit")),
     ("overloaded", (r"overloaded|capacity|high demand|not ready",)),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
@@ -51,12 +51,24 @@ _WHOLE_DURATION = re.compile(_DURATION)
 _NUMBER = re.compile(r"[+-]?\d{1,300}(?:\.\d{0,300})?(?:e[+-]?\d{1,3})?")
 
 # "try again in 1h53m56.8s", "retry after 22 seconds", "wait 47 seconds", "retry-after: 30" and
-# "resets in 2 hours" ask; a bare "per 60 seconds" is the length of a window.
+# "regain access in 3 days" ask; a bare "per 60 seconds" is the length of a window.
+_AGAIN = (
+    r"\b(?:try(?:ing)?(?: it)? again|retry(?:ing)?|resets?|available(?: again)?|regain access|renews?"
+    r"|refresh(?:es)?|restored)"
+)
 _ASKED = re.compile(
-    r"\b(?:(?:try(?:ing)?(?: it)? again|retry(?:ing)?|resets?|available(?: again)?)[ _-]?(?:in|after)|wait)\b"
+    rf"(?:{_AGAIN}[ _-]?(?:in|after)|\bwait)\b"
     r"[ :=\"]{0,4}(?:(?:for|at least|about|around|approximately|another) ){0,2}"
     rf"(?:({_DURATION})|(\d{{1,15}}(?:\.\d{{1,15}})?)(?=$|[,;)\"\n]|\.(?!\d)))"
 )
+
+# "regain access on 2026-02-01 at 00:00 UTC", "resets at 2026-02-01T00:00:00+01:00", "resets at midnight UTC",
+# "available again tomorrow at 09:00 UTC": only with UTC or an offset is a moment the same everywhere.
+_TIME = r"(\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
+_ZONE = r"\s?\(?(z|utc|gmt|[+-]\d{2}:?\d{2})(?![\w+:-])(?!\s?[+-]\d)"
+_AT = rf"{_AGAIN}(?: daily| every day)?(?: (?:on|at|after|until|by)|[:=])?[:=\"' ]{{0,3}}"
+_AT_A_DATE = re.compile(rf"{_AT}(\d{{4}}-\d{{2}}-\d{{2}})(?:t|,? (?:at )?){_TIME}{_ZONE}")
+_AT_A_TIME = re.compile(rf"{_AT}(tomorrow )?(?:at )?(?:{_TIME}|midnight){_ZONE}")
 
 
 def fold_headers(headers: object) -> Mapping[str, str]:
@@ -96,18 +108,21 @@ def header_wait(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return seconds if seconds is not None else _until(text, now)
 
 
-def body_wait(delays: Iterable[object], text: str) -> float | None:
+def body_wait(delays: Iterable[object], text: str, now: datetime | None = None) -> float | None:
     """What a body asks for: the first delay that can be read, else the longest one in its words.
 
     Args:
-        delays: Values of members such as ``retryDelay`` and ``estimated_time``.
+        delays: Values of members such as ``retryDelay``, ``estimated_time`` and ``resets_at``.
         text: The body's words in lower case, without what they quote.
+        now: The moment from which moments count; the clock's when not given. Past ones ask for nothing.
     """
-    for delay in delays:
-        if (seconds := seconds_of(delay)) is not None:
-            return seconds
-    asked = [seconds for match in _ASKED.finditer(text) if (seconds := _asked(match)) is not None]
-    return max(asked, default=None)
+    told = [seconds for delay in delays if (seconds := _reset(delay, now)) is not None]
+    if told:
+        return next(filter(None, told), 0.0)  # a moment that is past says less than the others
+    asked = [_asked(match) for match in _ASKED.finditer(text)]
+    asked += [_until_date(match, now) for match in _AT_A_DATE.finditer(text)]
+    asked += [_until_time(match, now) for match in _AT_A_TIME.finditer(text)]
+    return max((seconds for seconds in asked if seconds is not None), default=None)
 
 
 def reset_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -186,10 +201,35 @@ def _is_spent(headers: Mapping[str, str], reset: str) -> bool:
     return headers.get(reset.replace("reset", "status"), "").strip().lower() == "rejected"
 
 
-def _reset(text: str, now: datetime | None) -> float | None:
-    seconds = seconds_of(text)
+def _until_date(match: re.Match[str], now: datetime | None) -> float | None:
+    date, time, zone = match.groups()
+    return _until(f"{date}T{time.zfill(5)}{_offset(zone)}", now) or None
+
+
+def _until_time(match: re.Match[str], now: datetime | None) -> float | None:
+    """Seconds until a time of day, which is the next one unless it is tomorrow's."""
+    tomorrow, time, zone = match.groups()
+    start = _aware(now or SystemClock.now())
+    try:
+        told = datetime.fromisoformat(f"{start.date()}T{(time or '0:00').zfill(5)}{_offset(zone)}")
+    except ValueError:
+        return None
+    today = start.astimezone(told.tzinfo)
+    moment = told.replace(year=today.year, month=today.month, day=today.day)
+    if tomorrow or moment <= today:
+        moment += timedelta(days=1)
+    return (moment - today).total_seconds()
+
+
+def _offset(zone: str) -> str:
+    return zone if zone[0] in "+-" else "+00:00"
+
+
+def _reset(value: object, now: datetime | None) -> float | None:
+    """Seconds until what a member or header says: a duration, or a moment as a number or a text."""
+    seconds = seconds_of(value)
     if seconds is None:
-        return _until(text, now)
+        return _until(value, now) if isinstance(value, str) else None
     if seconds >= _EPOCH_MILLISECONDS:
         return _ahead(seconds / 1000, now)
     return _ahead(seconds, now) if seconds >= _EPOCH_SECONDS else seconds

@@ -724,11 +724,37 @@ def test_wait_until_a_date_without_a_clock() -> None:
         ("try again in 5 attempts", None),
         ("Please try again later", None),
         ("got 'please do try again in 5s'", None),
+        ("You will regain access on 2026-01-16 at 00:00 UTC.", 43200.0),
+        ("Your limit resets at 2026-01-15T12:00:30Z.", 30.0),
+        ("resets at 2026-01-15 14:00:00+01:00", 3600.0),
+        ("Limit resets at: '2026-01-15T12:00:01.5+0000'", 1.5),
+        ("quota resets 2026-01-15 13:00 (UTC)", 3600.0),
+        ("available again after 2026-01-15, 13:00 GMT", 3600.0),
+        ("try again at 2026-01-15 12:10:00 +0000 UTC", 600.0),
+        ("Daily limit. It resets at 00:00 UTC", 43200.0),
+        ("resets daily at midnight UTC", 43200.0),
+        ("try again tomorrow at 09:00 UTC", 75600.0),
+        ("try again tomorrow at 13:00 UTC", 90000.0),
+        ("resets at 9:00 UTC", 75600.0),
+        ("resets at 23:00 -05:00", 57600.0),
+        ("resets at 01:00+09:00", 14400.0),
+        ("You will regain access in 3 days", 259200.0),
+        ("resets at 2026-01-15T13:00:00", None),
+        ("resets on 2026-02-01", None),
+        ("resets at 2026-01-16 00:00 UTC+8", None),
+        ("resets at 2026-01-16 00:00 UTC +08:00", None),
+        ("resets at 8pm (America/New_York)", None),
+        ("resets at 2026-99-99T00:00:00Z", None),
+        ("resets at 99:99 UTC", None),
+        ("resets at 10:00 +99:99", None),
+        ("resets at 2026-01-15T11:00:00Z", None),
+        ("This model was retired on 2026-02-01 at 00:00 UTC", None),
     ],
 )
 def test_wait_in_words(words: str, wait: float | None) -> None:
-    """A sentence that asks to wait is read; the length of a window is not a wait."""
+    """A sentence that asks to wait is read, with its moments; the length of a window is not a wait."""
     assert limited(words) == (None if wait is None else pytest.approx(wait))
+    assert classify(answered(503, said(words)), now=NOON).retry_after == limited(words)
 
 
 @pytest.mark.parametrize(
@@ -742,13 +768,17 @@ def test_wait_in_words(words: str, wait: float | None) -> None:
         ({"retry_after": True}, None),
         ({"error": {"metadata": {"headers": {"Retry-After": "4"}}}, "retry_after": None}, 4.0),
         ({"error": "down"}, None),
+        ({"error": {"resets_at": 1768478445, "resets_in_seconds": 45}}, 45.0),
+        ({"error": {"resets_at": 1768000000, "resets_in_seconds": 45}}, 45.0),
+        ({"error": {"resets_at": "2026-01-15T12:00:45Z"}}, 45.0),
+        ({"error": {"resets_at": 1768000000}}, 0.0),
     ],
 )
 def test_wait_in_a_body(body: object, wait: float | None) -> None:
     """Members that name a wait are read, on a 5xx as on a 429."""
-    assert classify(answered(429, body)).retry_after == wait
+    assert classify(answered(429, body), now=NOON).retry_after == wait
     if wait != 4.0:  # headers inside a body are those of a rate limit
-        assert classify(answered(503, body)).retry_after == wait
+        assert classify(answered(503, body), now=NOON).retry_after == wait
 
 
 def test_wait_in_a_body_that_is_a_dict() -> None:
@@ -759,6 +789,50 @@ def test_wait_in_a_body_that_is_a_dict() -> None:
         body: ClassVar = {"retry_after": 3}
 
     assert classify(APIStatusError()).retry_after == 3.0
+
+
+def spent(status: int = 429, message: str = "Quota", **told: Any) -> Verdict:
+    """The verdict on an account whose quota is used up, at noon."""
+    return classify(answered(status, said(message, code="insufficient_quota"), **told), now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("told", "lasts"),
+    [
+        ({}, None),
+        ({"headers": {"retry-after": "7200"}}, 7200.0),
+        ({"retry_after": 3600}, 3600.0),
+        ({"message": "You will regain access on 2026-02-01 at 00:00 UTC."}, 1425600.0),
+        ({"message": "try again in 2h", "headers": {"retry-after": "1"}}, 7200.0),
+        ({"headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2026-01-16T00:00:00Z"}}, 43200.0),
+        ({"headers": {"x-ratelimit-remaining": "9", "x-ratelimit-reset": "2026-01-16T00:00:00Z"}}, None),
+        ({"status": 402, "message": "Your limit resets on 2026-02-01 at 00:00 UTC."}, 1425600.0),
+        ({"status": 403, "message": "The month is spent, it resets in 3 days"}, 259200.0),
+    ],
+)
+def test_quota_that_ends_by_itself(told: dict[str, Any], lasts: float | None) -> None:
+    """A used-up quota asks for no retry, and lasts for as long as the provider says."""
+    verdict = spent(**told)
+    assert (verdict.kind, verdict.reason, verdict.retry_after, verdict.lasts) == (
+        AUTH_DEAD, "quota", None, lasts,
+    )  # fmt: skip
+
+
+def test_402_of_a_month_is_no_cooldown() -> None:
+    """A 402 that asks to wait for longer than a day is an account at its end."""
+    verdict = classify(answered(402, "The limit resets on 2026-02-01 at 00:00 UTC."), now=NOON)
+    assert (verdict.kind, verdict.lasts) == (AUTH_DEAD, 1425600.0)
+
+
+def test_dead_key_does_not_end_by_itself() -> None:
+    """What a dead key's response asks to wait is no promise of a living one."""
+    assert classify(answered(401, headers={"retry-after": "30"})).lasts is None
+
+
+def test_limit_of_nothing_does_not_end() -> None:
+    """A model that the plan has no quota for is not there after the wait that is asked for, either."""
+    verdict = classify(answered(429, said("Quota exceeded, limit: 0. Please retry in 24s")))
+    assert (verdict.kind, verdict.reason, verdict.lasts) == (AUTH_DEAD, "permission", None)
 
 
 @pytest.mark.parametrize(("header", "wait"), [("8", 64627.2), ("64000", 64000.0)])
@@ -808,7 +882,14 @@ def test_headers_that_are_none() -> None:
 # Anything at all
 
 texts = st.text(max_size=60) | st.sampled_from(
-    ["retry in 5s", "1e999", "NaN", "limit: 0", "'" * 9, "{" * 9, "2026-01-15T12:00:00Z", "9" * 20]
+    [
+        *("retry in 5s", "1e999", "NaN", "limit: 0", "'" * 9, "{" * 9, "2026-01-15T12:00:00Z", "9" * 20),
+        *(
+            "resets at 9:30 UTC",
+            "try again on 0001-01-01 at 0:00 +23:59",
+            "try again tomorrow at midnight UTC",
+        ),
+    ]
 )
 trees = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
@@ -863,7 +944,8 @@ def test_anything_is_classified(error: ProviderError, wire: str, now: datetime) 
     verdict = classify(error, wire=wire, now=now)
     assert verdict.rule != "unreadable"
     assert verdict.retry_after is None or (math.isfinite(verdict.retry_after) and verdict.retry_after >= 0)
-    assert classify(judged(error, verdict), wire=wire, now=now) == verdict
+    told = (error.status, error.headers, error.body, error.code, error.retry_after, error.kind, error.reason)
+    assert classify(judged(error, verdict), wire=wire, now=now) == verdict, told
 
 
 @given(
@@ -888,6 +970,13 @@ MEBIBYTE = 1 << 20
 HOSTILE = (
     *("'a ", "' ", "a'", '"a b c ', "api key ", "account ", "model/", "limit 1 ", "9", " ", "\n"),
     *("try again in 1s ", "try again in ", "retry 1m", "[", '{"error":', '{"error":"', '{"a":1}x\n', "x: {"),
+    *(
+        "resets at 2026-01-01 ",
+        "resets at midnight ",
+        "resets daily at ",
+        "resets:::",
+        "resets at 11:11:11.1",
+    ),
 )
 
 

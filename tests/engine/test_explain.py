@@ -143,6 +143,14 @@ def test_wait_beside_a_remedy_without_one() -> None:
     assert remedy(failed(status=504, retry_after=3)).endswith("; wait 3 s as the provider asks")
 
 
+def test_end_that_the_provider_names() -> None:
+    """A quota that ends by itself says when, and for how long of that a chain benches."""
+    error = failed("It resets in 3 days", status=429, code="insufficient_quota")
+    assert remedy(error).endswith(
+        "; by itself it ends in 3 d, as the provider says (a chain benches it for 1 d of it)"
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["connect_timeout", "first_token_timeout", "idle_timeout", "attempt_timeout"]
 )

@@ -335,6 +335,41 @@ def test_auth_dead_benches_at_once(bed: Bed, ask: Ask) -> None:
     assert (ask(chain).model, bed.asked("a"), bed.benched()) == ("b/m", 1, {"a/m": 300.0})
 
 
+def spent(message: str, **fields: object) -> fo.ProviderError:
+    """An account whose quota is used up."""
+    return down(429, body=f'{{"error": {{"message": "{message}", "code": "insufficient_quota"}}}}', **fields)
+
+
+def test_used_up_quota_benches_for_as_long_as_it_lasts(bed: Bed, ask: Ask) -> None:
+    """A quota that the provider says ends at some moment benches until then, longer or shorter."""
+    ask(bed.chain({"a": spent("It resets in 2 hours"), "b": "b", "c": "c"}))
+    assert bed.benched() == {"a/m": 7200.0}
+
+
+def test_used_up_quota_benches_no_longer_than_max_bench(bed: Bed, ask: Ask) -> None:
+    """A month is cut to what the policy allows."""
+    ask(bed.chain({"a": spent("It resets in 30 days"), "b": "b"}, max_bench=4000))
+    assert bed.benched() == {"a/m": 4000.0}
+
+
+def test_used_up_quota_without_an_end_benches_for_the_cooldown(bed: Bed, ask: Ask) -> None:
+    """Nothing said, or a wait so short that it speaks of something else, leaves the cooldown."""
+    ask(bed.chain({"a": spent("None left"), "b": spent("None left, retry in 10s"), "c": "c"}, cooldown=99))
+    assert bed.benched() == {"a/m": 99.0, "b/m": 99.0}
+
+
+def test_daily_limit_benches_for_as_long_as_the_provider_says(bed: Bed, ask: Ask) -> None:
+    """A limit of the day is a rate limit that asks for hours: asked once, and benched for them."""
+    day = down(
+        429,
+        headers={"Retry-After": "8"},
+        body='{"error": {"message": "Rate limit reached on tokens per day (TPD): Limit 200000, Used 199945, '
+        'Requested 9073. Please try again in 17h57m7.2s.", "code": "rate_limit_exceeded"}}',
+    )
+    ask(bed.chain({"a": day, "b": "b"}, cooldown=60))
+    assert (bed.asked("a"), bed.benched()) == (1, {"a/m": 64627.2})
+
+
 def test_request_specific_moves_on_without_a_bench(bed: Bed, ask: Ask) -> None:
     """The next model may take what this one cannot; this one is healthy."""
     chain = bed.chain({"a": refused(), "b": "ok"})
