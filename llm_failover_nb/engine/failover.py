@@ -52,8 +52,8 @@ _call_ids = count(1)
 # A probe's place is free again after this long at the most, in seconds.
 _PROBE_LAPSE = 60.0
 
-# The fields of a request that not every model takes.
-_DROPPABLE = ("temperature", "max_tokens", "stop", "seed", "schema")
+# The fields of a request that not every model takes, besides stop, which is never None.
+_DROPPABLE = ("temperature", "max_tokens", "seed", "schema")
 
 # An error's text in the log and in messages; a provider may send pages.
 _ERROR_LENGTH = 500
@@ -122,7 +122,8 @@ class Call:
         self._best_effort = False
         self._restart_due = False
         # Plain requests, which most are, hold nothing that a model might not take.
-        self._may_drop = any(getattr(request, name) not in (None, ()) for name in _DROPPABLE)
+        # By identity: a number of NumPy's does not compare.
+        self._may_drop = bool(request.stop) or any(getattr(request, name) is not None for name in _DROPPABLE)
         self._response: Response | None = None
         self._start = 0.0
         self._deadline = math.inf

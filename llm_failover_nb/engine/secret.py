@@ -43,9 +43,19 @@ class Secret:
         if not value.strip():
             raise ValueError("a secret is empty; set the variable it comes from, or leave it out")
         self._value = value
-        # Without blanks around it: variables often end in a newline, which whoever sends the key strips.
-        if len(bare := value.strip()) >= _SHORTEST_MASKED and bare not in _PLACEHOLDERS:
-            _mask_from_now_on(bare)
+        if self.is_a_key:
+            # Without blanks around it: variables often end in a newline, which whoever sends the key strips.
+            _mask_from_now_on(value.strip())
+
+    @property
+    def is_a_key(self) -> bool:
+        """Whether it may be a provider's key, and not what is given for one where none is wanted.
+
+        >>> Secret("not-needed").is_a_key
+        False
+        """
+        bare = self._value.strip()
+        return len(bare) >= _SHORTEST_MASKED and bare not in _PLACEHOLDERS
 
     def reveal(self) -> str:
         """The value itself: for the wire only."""

@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.secret import redact
-from llm_failover_nb.engine.types import Chunk, ChunkKind, Request, Response
+from llm_failover_nb.engine.types import Chunk, ChunkKind, Finish, Request, Response, Usage
 from llm_failover_nb.providers.failures import mended
 
 __all__ = [
@@ -27,11 +27,12 @@ __all__ = [
     "decode",
     "decode_from_start",
     "dumps",
+    "given",
     "malformed",
     "not_empty",
-    "read_json",
     "whole_characters",
     "with_extra",
+    "without_mark",
     "written",
 ]
 
@@ -42,7 +43,7 @@ NO_JSON: Json = {}
 BODY_LIMIT = 32 * 1024 * 1024
 """Bytes that an answer which is no stream may have."""
 
-_BOM = "\ufeff"
+_BOM = b"\xef\xbb\xbf"
 _REPLACEMENT = "\ufffd"  # stands for half a character that stayed alone
 _EXCERPT = 200  # characters of a body that an error message quotes
 
@@ -64,6 +65,27 @@ decode = json.JSONDecoder().decode
 decode_from_start = json.JSONDecoder().raw_decode  # spends nothing on blanks around the value
 
 _as_it_came = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def given(request: Request) -> list[str]:
+    """The names of the fields that not every model takes, as far as the request has them.
+
+    >>> given(Request("hi", stop="END", temperature=0))
+    ['temperature', 'stop']
+    """
+    # On every call, and mostly nothing: a loop over the names would take twice as long.
+    names = []
+    if request.temperature is not None:
+        names.append("temperature")
+    if request.max_tokens is not None:
+        names.append("max_tokens")
+    if request.stop:
+        names.append("stop")
+    if request.seed is not None:
+        names.append("seed")
+    if request.schema is not None:
+        names.append("schema")
+    return names
 
 
 def with_extra(body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
@@ -98,20 +120,13 @@ def written(body: Json, request: Request) -> bytes:
 
 
 def body_text(body: bytes) -> str:
-    """A body as text, without byte-order mark and blanks around it."""
-    return body.decode("utf-8", "replace").removeprefix(_BOM).strip()
+    """A body as text, without byte-order mark and blanks around it; it begins as ``without_mark`` does."""
+    return without_mark(body).rstrip().decode("utf-8", "replace")
 
 
-def read_json(text: str) -> object:
-    """The JSON value that the text of a body is.
-
-    Raises:
-        ProviderError: ``malformed``, when it is none.
-    """
-    try:
-        return decode(text)
-    except (ValueError, RecursionError):
-        raise malformed(text, "it is no JSON" if text else "it is empty") from None
+def without_mark(body: bytes) -> bytes:
+    """A body without byte-order mark and the blanks before its first character."""
+    return body.removeprefix(_BOM).lstrip()
 
 
 def whole_characters(value: Json) -> Json:
@@ -157,6 +172,32 @@ class Said:
         for kind in alone:
             self.add(_REPLACEMENT, kind, chunks)
 
+    def answer(
+        self,
+        *,
+        finish_reason: str | None,
+        words: Mapping[str, Finish],
+        usage: Usage,
+        tool_calls: tuple[Json, ...] = (),
+    ) -> Response:
+        """All that was said, as an answer.
+
+        Args:
+            finish_reason: Why the model stopped, in the wire's own word.
+            words: The wire's words and the common ones for them; one that is not among them is ``other``.
+            usage: The tokens counted.
+            tool_calls: Tool calls, whole.
+        """
+        return Response(
+            text="".join(self.text),
+            finish_reason=finish_reason,
+            usage=usage,
+            cost=usage.cost,
+            reasoning="".join(self.reasoning),
+            tool_calls=tool_calls,
+            finish="" if finish_reason is None else words.get(finish_reason, "other"),
+        )
+
 
 def as_chunks(response: Response) -> list[Chunk]:
     """A whole answer as the chunks of a stream, for servers that do not stream though asked to."""
@@ -177,14 +218,11 @@ def count(of: object, name: str) -> int | None:
 # Verdicts
 
 
-def not_empty(
-    response: Response, *, filters: Container[str | None], explains: Container[str | None], why: str = ""
-) -> Response:
+def not_empty(response: Response, *, explains: Container[str | None] = (), why: str = "") -> Response:
     """``response``, unless nothing was said.
 
     Args:
         response: The whole answer.
-        filters: Finish reasons that a content filter gives.
         explains: Finish reasons that explain why nothing was said; after any other that is a fault.
         why: The provider's own words for what its filter did.
 
@@ -193,7 +231,7 @@ def not_empty(
     """
     if response.text or response.tool_calls:
         return response
-    if response.finish_reason in filters:
+    if response.finish == "content_filter":
         raise ProviderError(
             f"the provider's content filter stopped the answer before it began{why and f' ({why})'}; "
             "rephrase the prompt, or ask another model",

@@ -14,31 +14,41 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 from llm_failover_nb.engine.errors import ProviderError
-from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
+from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import (
     NO_JSON,
     Json,
     Said,
-    as_chunks,
-    body_text,
     count,
-    cut,
     decode,
+    given,
     malformed,
     not_empty,
-    read_json,
     whole_characters,
     with_extra,
     written,
 )
-from llm_failover_nb.providers.event_stream import EventStream, is_event_stream, message_in, read_streamed
+from llm_failover_nb.providers.event_stream import message_in
 from llm_failover_nb.providers.failures import failure_told, mended, read_failure
+from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
-__all__ = ["AnthropicDialect", "AnthropicReader", "read_response"]
+__all__ = ["AnthropicDialect"]
 
-_FILTERS = frozenset({"refusal"})
+# The pages' other stop reasons, pause_turn and compaction, have no common word: the turn is to go on.
+_WORDS: Mapping[str, Finish] = MappingProxyType(
+    {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "tool_use": "tool_calls",
+        "refusal": "content_filter",
+    }
+)
 
 # Stop reasons that explain why nothing was said; after any other an empty answer is a fault.
 _MAY_BE_EMPTY = frozenset(
@@ -57,10 +67,18 @@ _EVENTS = frozenset(
     }
 )
 
-# The name of a model since version 4, as in claude-opus-4-1-20250805; older names begin with their version.
-_VERSION = re.compile(r"claude-[a-z]{1,20}-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
-# From here on models answer 400, "`temperature` is deprecated for this model".
+# The version in the name of a model, as in claude-opus-4-1-20250805; until 3.7 it stood before the family's
+# name, as in claude-3-5-haiku-20241022.
+_VERSION = re.compile(r"claude-(?:[a-z]{1,20}-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+# From here on models answer 400, "`temperature` is deprecated for this model": the migration guides name Opus
+# 4.7 and 4.8, all of version 5, and Mythos Preview, whose name has no version.
 _WITHOUT_TEMPERATURE = (4, 7)
+_MYTHOS = "claude-mythos-preview"
+# From here on "`temperature` and `top_p` cannot both be specified for this model".
+_ONE_OF_TWO = (4, 1)
+# "Structured outputs are generally available for Claude 4.5 and later models and Claude Mythos Preview"; the
+# beta began with Opus 4.1. Models before it answer 400.
+_WITH_SCHEMA = (4, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +92,8 @@ class AnthropicDialect:
     >>> AnthropicDialect().auth("KEY")
     {'x-api-key': 'KEY', 'anthropic-version': '2023-06-01'}
     """
+
+    wire: ClassVar[str] = "anthropic"
 
     version: str = "2023-06-01"
     max_tokens: int = 4096
@@ -94,48 +114,52 @@ class AnthropicDialect:
         return "/v1/messages", written(body, request)
 
     def dropped(self, request: Request) -> tuple[str, ...]:
-        """The names of the request's fields that cannot be taken, and that ``encode`` leaves out.
+        """The names of the request's fields that would be refused, and that ``encode`` leaves out.
 
-        These are ``seed``, which the wire does not have; ``temperature``, where it is not in 0 to 1 or the
-        model takes none; and ``stop``, where some of its texts are nothing but blanks and were left out.
+        These are ``seed``, which the wire does not have; ``temperature``, where it is not in 0 to 1, where
+        the model takes none, and where the request's ``extra`` asks for what excludes it (thinking,
+        ``top_p``); ``stop``, where one of its texts is nothing but blanks; and ``schema``, where the model
+        has no structured outputs.
 
         >>> AnthropicDialect().dropped(Request("hi", seed=7, stop=("\\n", "END")))
         ('stop', 'seed')
         """
-        dropped = {
-            "temperature": request.temperature is not None and not _takes_temperature(request),
-            "stop": _stops(request) != request.stop,
-            "seed": request.seed is not None,
-        }
-        return tuple(name for name, is_dropped in dropped.items() if is_dropped)
+        return tuple(name for name in given(request) if _refuses(name, request))
 
     def response(self, body: bytes) -> Response:
-        """The answer in the body of a 200; see :func:`read_response`."""
-        return read_response(body)
+        """The answer in the body of a 200; see :func:`.reader.read_whole`."""
+        return read_whole(body, _WIRE)
 
-    def reader(self) -> AnthropicReader:
-        """A reader for the body of one stream."""
-        return AnthropicReader()
+    def reader(self) -> Reader:
+        """A reader for the body of one stream.
+
+        Tool chunks carry the events of a tool's block whole, for they name the block they belong to.
+        """
+        return Reader(_WIRE)
 
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
         return read_failure(body, status=status, headers=headers)
 
     def _body(self, request: Request) -> dict[str, object]:
+        sent = [name for name in given(request) if not _refuses(name, request)]
         body: dict[str, object] = {
             "model": request.model,
-            "max_tokens": self.max_tokens if request.max_tokens is None else request.max_tokens,
+            "max_tokens": request.max_tokens if "max_tokens" in sent else self.max_tokens,
             "messages": _turns(request),
         }
         if system := _system(request):
             body["system"] = system
-        if request.temperature is not None and _takes_temperature(request):
+        if "temperature" in sent:
             body["temperature"] = request.temperature
-        if stops := _stops(request):
-            body["stop_sequences"] = stops
-        if request.schema is not None:
+        if "stop" in sent:
+            body["stop_sequences"] = request.stop
+        if "schema" in sent:
             body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
         return body
+
+
+# Requests
 
 
 def _turns(request: Request) -> list[dict[str, str]]:
@@ -153,31 +177,54 @@ def _system(request: Request) -> str:
     return "\n\n".join(text for text in (request.system, *turns) if text)
 
 
-def _takes_temperature(request: Request) -> bool:
+def _refuses(name: str, request: Request) -> bool:
+    """Whether the wire has no place for a field of ``request``, or the model would refuse it."""
+    match name:
+        case "seed":
+            return True
+        case "temperature":
+            return _refuses_temperature(request, _version(request.model))
+        case "stop":
+            # "Each stop sequence must contain non-whitespace."
+            return not all(map(str.strip, request.stop))
+        case "schema":
+            version = _version(request.model)
+            return version is not None and version < _WITH_SCHEMA
+    return False
+
+
+def _refuses_temperature(request: Request, version: tuple[int, int] | None) -> bool:
     value = request.temperature
-    if value is not None and (value < 0 or value > 1):
+    if value is None:
         return False
-    named = _VERSION.search(request.model)
-    return named is None or (int(named[1]), int(named[2] or 0)) < _WITHOUT_TEMPERATURE
+    if value < 0 or value > 1 or _MYTHOS in request.model:
+        return True
+    match request.extra.get("thinking"):
+        # "`temperature` may only be set to 1 when thinking is enabled or in adaptive mode."
+        case {"type": "enabled" | "adaptive"} if value != 1:
+            return True
+    # A name that tells no version is believed to be that of a model which takes what is asked for.
+    if version is None:
+        return False
+    return version >= _WITHOUT_TEMPERATURE or (version >= _ONE_OF_TWO and "top_p" in request.extra)
 
 
-def _stops(request: Request) -> tuple[str, ...]:
-    """The stop texts that are taken: "each stop sequence must contain non-whitespace"."""
-    return tuple(text for text in request.stop if text.strip())
+def _version(model: str) -> tuple[int, int] | None:
+    """The version that a model's name tells."""
+    named = _VERSION.search(model)
+    return None if named is None else (int(named[1]), int(named[2] or 0))
 
 
-class AnthropicReader:
-    """Reads the body of one stream, however its bytes are cut; a body that is no event stream too.
+# Answers
 
-    ``feed`` never raises: what goes wrong after some text is raised by ``end``, when the text has been
-    handed out. Tool chunks carry the events of a tool's block whole, for they name the block they belong to.
-    """
 
-    __slots__ = ("_finish", "_said", "_stopped", "_stream", "_tools", "_usage", "_why")
+class _Answer:
+    """An answer made of blocks; see ``reader.Answer``."""
+
+    __slots__ = ("_finish", "_stopped", "_tools", "_usage", "_why", "said")
 
     def __init__(self) -> None:
-        self._stream = EventStream()
-        self._said = Said()
+        self.said = Said()
         self._tools = _ToolUses()
         self._finish: str | None = None
         self._stopped = False
@@ -189,45 +236,13 @@ class AnthropicReader:
         """The answer is whole: its stop reason or the terminal event came."""
         return self._stopped or self._finish is not None
 
-    @property
-    def finished(self) -> bool:
-        """Nothing more is worth reading."""
-        return self._stream.finished
-
-    def feed(self, data: bytes, /) -> list[Chunk]:
-        """The content in ``data``, in order; nothing after the stream's end or first error."""
-        return self._stream.feed(data, self._take)
-
-    def end(self) -> list[Chunk]:
-        """What is left, and then the ``done`` chunk with the whole answer.
-
-        Raises:
-            ProviderError: The provider's own error, or ``cut``, ``malformed``, ``empty``,
-                ``content_filter``, see the module's text.
-        """
-        if (body := self._stream.body) is not None:
-            return as_chunks(read_response(body))
-        chunks = self._stream.end(self._take)
-        if not self.complete:
-            raise cut(self._said, "a stop reason or message_stop")
-        self._said.end(chunks)
-        answer = Response(
-            text="".join(self._said.text),
-            finish_reason=self._finish,
-            reasoning="".join(self._said.reasoning),
-            tool_calls=self._tools.whole(),
-            usage=_usage(self._usage),
-        )
-        chunks.append(Chunk(kind="done", response=_judged(answer, self._why)))
-        return chunks
-
-    def _take(self, name: str, data: str, chunks: list[Chunk], whole: bool) -> bool:
+    def take(self, name: str, data: str, chunks: list[Chunk], whole: bool, /) -> bool:
         """Read one event, see :data:`.event_stream.Take`; by its type, for some relays name no events."""
         message = message_in(name, data, whole, names=_EVENTS)
         if message is None:
             return False
         if text := _only_text(message):
-            self._said.add(text, "text", chunks)
+            self.said.add(text, "text", chunks)
             return False
         if failure := _failure_in(message, data):
             raise failure
@@ -245,11 +260,32 @@ class AnthropicReader:
             self._stopped = True
         return self._stopped
 
+    def take_whole(self, message: Json, text: str, /) -> None:
+        """Read the only message there is: blocks, each with all that it says."""
+        if failure := _failure_in(message, text):
+            raise failure
+        if not isinstance(blocks := message.get("content"), list):
+            raise malformed(text, "it has no content")
+        for index, block in enumerate(blocks):
+            self._take_block({"index": index, "content_block": block}, [])
+        self._count(message)
+        self._take_stop(message)
+
+    def response(self) -> Response:
+        """All that was said, judged."""
+        answer = self.said.answer(
+            finish_reason=self._finish,
+            words=_WORDS,
+            usage=_usage(self._usage),
+            tool_calls=self._tools.whole(),
+        )
+        return not_empty(answer, explains=_MAY_BE_EMPTY, why=self._why)
+
     def _take_delta(self, event: Json, chunks: list[Chunk]) -> None:
         delta = event.get("delta")
         match delta:
             case {"type": "thinking_delta", "thinking": str(thought)} if thought:
-                self._said.add(thought, "reasoning", chunks)
+                self.said.add(thought, "reasoning", chunks)
             case {"type": "input_json_delta", "partial_json": str(piece)}:
                 self._tools.add(event.get("index"), piece)
                 chunks.append(Chunk(kind="tool", tool=event))
@@ -259,9 +295,9 @@ class AnthropicReader:
         block = event.get("content_block")
         match block:
             case {"type": "text", "text": str(text)} if text:
-                self._said.add(text, "text", chunks)
+                self.said.add(text, "text", chunks)
             case {"type": "thinking", "thinking": str(thought)} if thought:
-                self._said.add(thought, "reasoning", chunks)
+                self.said.add(thought, "reasoning", chunks)
             case {"type": "tool_use"} if isinstance(block, dict):
                 self._tools.begin(event.get("index"), block)
                 chunks.append(Chunk(kind="tool", tool=event))
@@ -320,39 +356,7 @@ def _input(text: str) -> object:
         return text
 
 
-def read_response(body: bytes) -> Response:
-    """The answer in the body of a 200 to a request that was not streamed.
-
-    An event stream is read too: some relays send one unasked.
-
-    Raises:
-        ProviderError: The error in the body, or ``malformed``, ``empty``, ``content_filter``.
-    """
-    text = body_text(body)
-    if is_event_stream(text):
-        return read_streamed(AnthropicReader(), body)
-    message = read_json(text)
-    if failure := _failure_in(message, text):
-        raise failure
-    if not isinstance(message, dict) or not isinstance(blocks := message.get("content"), list):
-        raise malformed(text, "it has no content")
-    return _judged(_answer(message, [block for block in blocks if isinstance(block, dict)]), _why(message))
-
-
-def _answer(message: Json, blocks: list[Json]) -> Response:
-    return Response(
-        text=_joined(blocks, "text"),
-        finish_reason=_finish_of(message),
-        usage=_usage(message.get("usage")),
-        reasoning=_joined(blocks, "thinking"),
-        tool_calls=tuple(_whole(block, "") for block in blocks if block.get("type") == "tool_use"),
-    )
-
-
-def _joined(blocks: list[Json], kind: str) -> str:
-    """What the blocks of one kind say; their text stands in the member of the kind's name."""
-    said = (block.get(kind) for block in blocks if block.get("type") == kind)
-    return mended("".join(text for text in said if isinstance(text, str)))
+_WIRE = Wire(answer=_Answer, missing="a stop reason or message_stop")
 
 
 def _only_text(message: Json) -> str | None:
@@ -389,10 +393,6 @@ def _usage(raw: object) -> Usage:
         cached_tokens=cached,
         reasoning_tokens=count(details, "thinking_tokens"),
     )
-
-
-def _judged(response: Response, why: str) -> Response:
-    return not_empty(response, filters=_FILTERS, explains=_MAY_BE_EMPTY, why=why)
 
 
 def _failure_in(message: object, text: str) -> ProviderError | None:

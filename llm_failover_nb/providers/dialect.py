@@ -36,6 +36,11 @@ class StreamReader(Protocol):
 class Dialect(Protocol):
     """A wire, as the I/O sees it; all of it pure."""
 
+    @property
+    def wire(self) -> str:
+        """Its name, by which ``engine.classify`` knows the failures that come over it."""
+        ...
+
     def auth(self, key: str) -> Mapping[str, str]:
         """The headers that carry the key."""
         ...

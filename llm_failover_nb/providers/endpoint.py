@@ -18,7 +18,7 @@ from llm_failover_nb.providers.connections import is_loopback
 if TYPE_CHECKING:
     from llm_failover_nb.providers.dialect import Dialect
 
-__all__ = ["Endpoint", "sealed_headers", "sealed_key"]
+__all__ = ["Endpoint", "sealed_headers", "sealed_key", "secret_in"]
 
 _PATHS_KEPT = 64  # URLs built once; a wire with the model in its path has one for each model
 _KEY_HEADERS = ("authorization", "cookie", "key", "secret", "token")  # how the names of such headers end
@@ -27,6 +27,19 @@ _KEY_HEADERS = ("authorization", "cookie", "key", "secret", "token")  # how the 
 def sealed_key(api_key: str | Secret | None) -> Secret | None:
     """``api_key`` as a Secret: to be rebound before anything can fail, for tracebacks show arguments."""
     return Secret(api_key.strip()) if isinstance(api_key, str) else api_key
+
+
+def secret_in(variable: str, *, known: Secret | None = None) -> Secret | None:
+    """What an environment variable holds at this moment; ``None`` where it is not set.
+
+    Args:
+        variable: Its name.
+        known: What it held when it was last read: given back if it holds that still.
+    """
+    value = os.environ.get(variable, "").strip()
+    if known is not None and known.reveal() == value:
+        return known
+    return Secret(value) if value else None
 
 
 def sealed_headers(headers: Mapping[str, str | Secret] | None) -> dict[str, str | Secret]:
@@ -79,6 +92,7 @@ class Endpoint:
         self._headers = _headers(name, headers)
         self._key = api_key
         self._key_env = key_env
+        self._key_header = next((value for value in headers.values() if isinstance(value, Secret)), None)
         self._authorized: tuple[Secret | None, httpx.Headers] = (None, self._headers)
 
     @property
@@ -92,6 +106,12 @@ class Endpoint:
         if self._key_env is None or os.environ.get(self._key_env, "").strip():
             return None
         return self._key_env
+
+    @property
+    def key(self) -> Secret | None:
+        """The key that would be sent now; ``None`` where it is missing, or none is wanted."""
+        secret = self._secret() or self._key_header
+        return secret if secret is not None and secret.is_a_key else None
 
     def url_of(self, path: str) -> httpx.URL:
         """The URL of ``path`` below the base, the queries of both joined."""
@@ -121,17 +141,18 @@ class Endpoint:
 
     def _current_key(self) -> Secret | None:
         """The key to send; ``None`` for a server that wants none."""
-        if self._key_env is None:
-            return self._key
-        known = self._authorized[0]
-        value = os.environ.get(self._key_env, "").strip()
-        if not value:
+        secret = self._secret()
+        if secret is None and self._key_env is not None:
             raise ProviderError(
                 f"{self._name} has no key: the environment variable {self._key_env} is not set; set it",
                 kind=ErrorKind.AUTH_DEAD,
                 reason="no_key",
             )
-        return known if known is not None and known.reveal() == value else Secret(value)
+        return secret
+
+    def _secret(self) -> Secret | None:
+        """The key as given, or as its variable holds it at this moment; ``None`` where there is none."""
+        return self._key if self._key_env is None else secret_in(self._key_env, known=self._authorized[0])
 
     def _authorize(self, secret: Secret) -> httpx.Headers:
         if not _is_sendable(secret):

@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 from llm_failover_nb.engine.errors import ProviderError
-from llm_failover_nb.engine.types import Chunk, Response
-from llm_failover_nb.providers.answers import BODY_LIMIT, Json, decode, decode_from_start, malformed
-from llm_failover_nb.providers.dialect import StreamReader
+from llm_failover_nb.engine.types import Chunk
+from llm_failover_nb.providers.answers import (
+    BODY_LIMIT,
+    Json,
+    decode,
+    decode_from_start,
+    malformed,
+    without_mark,
+)
 from llm_failover_nb.providers.failures import failure_told, read_failure
 from llm_failover_nb.providers.sse import Event, SSEDecoder
 
@@ -23,7 +29,6 @@ __all__ = [
     "is_event_stream",
     "is_marker",
     "message_in",
-    "read_streamed",
     "server_sent",
 ]
 
@@ -50,8 +55,8 @@ class EventStream:
     """Hands each event to the ``take`` it is fed with; a body that is no event stream is kept whole instead.
 
     It never raises before ``end``: what goes wrong after some content is raised when that was handed out. A
-    ProviderError that ``take`` raises ends the stream. It is not kept, for it belongs to a reader, and a
-    reader that its own stream refers to would outlive its call, with all that it has read.
+    ProviderError that ``take`` raises ends the stream. ``take`` is not kept, for it belongs to an answer, and
+    one that its own stream refers to would outlive its call, with all that it has read.
 
     Args:
         framing: Given the first character, how the stream is split; ``None`` for a body to be kept whole.
@@ -73,7 +78,7 @@ class EventStream:
     @property
     def body(self) -> bytes | None:
         """All that came, where that is no event stream; ``None`` where it is one, or has no end."""
-        return b"".join(self._body) if self._mode == "body" and self._failure is None else None
+        return b"".join(self._body) if self._mode == "body" else None
 
     def feed(self, data: bytes, take: Take) -> list[Chunk]:
         """The content in ``data``, in order; nothing after the stream's end or first error."""
@@ -96,7 +101,7 @@ class EventStream:
         if not self.finished and self._decoder is not None:
             chunks = self._read(self._decoder.end(), take, whole=False)
         if self._failure is not None:
-            raise self._failure
+            raise self._released(self._failure)
         return chunks
 
     def _sniff(self, data: bytes) -> bytes:
@@ -106,7 +111,7 @@ class EventStream:
             self._head = data
             return b""
         self._head = b""
-        data = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+        data = without_mark(data)
         if data:
             self._decoder = self._framing(data[:1])
             self._mode = "body" if self._decoder is None else "events"
@@ -117,10 +122,16 @@ class EventStream:
         self._body_size += len(data)
         if self._body_size > BODY_LIMIT:
             self._fail(malformed(b"".join(self._body[:1]).decode("utf-8", "replace"), "it has no end"))
+            self._mode, self._body = "events", []
 
     def _fail(self, failure: ProviderError) -> None:
         self._failure = failure
         self.finished = True
+
+    def _released(self, failure: ProviderError) -> ProviderError:
+        """``failure``, no longer kept: raised, it refers to frames that refer to this stream."""
+        self._failure = None
+        return failure
 
     def _read(self, events: Iterator[Event], take: Take, *, whole: bool = True) -> list[Chunk]:
         chunks: list[Chunk] = []
@@ -130,7 +141,9 @@ class EventStream:
                     self.finished = True
                     break
         except ProviderError as failure:
-            # Its frames would keep the bytes read so far; it gets new ones where it is raised.
+            # Its frames, and those of what it came from, would keep the bytes read so far; it gets new ones
+            # where it is raised.
+            failure.__context__ = None
             self._fail(failure.with_traceback(None))
         return chunks
 
@@ -173,14 +186,3 @@ def is_marker(data: str) -> bool:
 def is_event_stream(text: str) -> bool:
     """Whether a body that was to be one JSON value is server-sent events: some relays send them unasked."""
     return text.startswith(("data:", "event:", ":"))
-
-
-def read_streamed(reader: StreamReader, body: bytes) -> Response:
-    """The answer in a stream that came whole, unasked, as the body of a 200.
-
-    Raises:
-        ProviderError: What ``reader.end`` raises.
-    """
-    reader.feed(body)
-    response = reader.end()[-1].response
-    return response if response is not None else Response()

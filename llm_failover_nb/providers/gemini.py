@@ -9,34 +9,48 @@ Names and limits are those of the API's reference, https://ai.google.dev/api/gen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
 from urllib.parse import quote
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
-from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
-from llm_failover_nb.providers.answers import NO_JSON, Json, count, not_empty, with_extra, written
+from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
+from llm_failover_nb.providers.answers import NO_JSON, Json, count, given, not_empty, with_extra, written
 from llm_failover_nb.providers.event_stream import Framing, is_event_stream, server_sent
 from llm_failover_nb.providers.failures import mended, read_failure
 from llm_failover_nb.providers.ndjson import ArrayDecoder
-from llm_failover_nb.providers.parts import Part, PartReader, PartWire, read_whole
+from llm_failover_nb.providers.parts import Part, PartAnswer
+from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
 __all__ = ["GeminiDialect"]
 
 _MOST_STOPS = 5  # the API refuses more
 _LEAST_SEED, _MOST_SEED = -(2**31), 2**31 - 1  # and other seeds
+_HOTTEST = 2.0  # "values can range over [0.0, 2.0]"
+# The API answers 400, "JSON mode is not enabled for models/gemma-3-27b-it", whichever its size.
+_WITHOUT_SCHEMA = re.compile(r"(?:models/)?gemma-3")
 
 _NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
-_FILTERS = frozenset(
+_FILTERS = (
     "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT "
     "IMAGE_RECITATION".split()
+)
+# The reference's other reasons (OTHER, MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, …) have no common word.
+_WORDS: Mapping[str, Finish] = MappingProxyType(
+    {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERS, "content_filter")}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class GeminiDialect:
     """The Gemini API as its own keys reach it, below ``…/v1beta``."""
+
+    wire: ClassVar[str] = "gemini"
 
     def auth(self, key: str) -> dict[str, str]:
         """The headers that carry ``key``."""
@@ -49,28 +63,27 @@ class GeminiDialect:
             ProviderError: When the request holds what JSON cannot (``request_specific``).
         """
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        body = with_extra(_body(request, self.dropped(request)), request.extra)
+        body = with_extra(_body(request), request.extra)
         return f"/{_path(request.model)}:{method}", written(body, request)
 
     def dropped(self, request: Request) -> tuple[str, ...]:
         """The fields of ``request`` that the API would refuse, and ``encode`` leaves out.
 
-        More than five stop texts, and a seed that 32 bits do not hold.
+        A temperature not in 0 to 2, more than five stop texts, a seed that 32 bits do not hold, and a schema
+        for a Gemma 3.
+
+        >>> GeminiDialect().dropped(Request("hi", temperature=2.5, seed=2**31))
+        ('temperature', 'seed')
         """
-        dropped = []
-        if len(request.stop) > _MOST_STOPS:
-            dropped.append("stop")
-        if request.seed is not None and not _LEAST_SEED <= request.seed <= _MOST_SEED:
-            dropped.append("seed")
-        return tuple(dropped)
+        return tuple(name for name in given(request) if _refuses(name, request))
 
     def response(self, body: bytes) -> Response:
-        """The answer in the body of a 200; see :func:`.parts.read_whole`."""
+        """The answer in the body of a 200; see :func:`.reader.read_whole`."""
         return read_whole(body, _WIRE)
 
-    def reader(self) -> PartReader:
+    def reader(self) -> Reader:
         """A reader for the body of one stream."""
-        return PartReader(_WIRE)
+        return Reader(_WIRE)
 
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
@@ -88,7 +101,22 @@ def _path(model: str) -> str:
     return f"{collection}/{quote(name, safe='', errors='replace')}"
 
 
-def _body(request: Request, dropped: tuple[str, ...]) -> dict[str, object]:
+def _refuses(name: str, request: Request) -> bool:
+    """Whether the API answers a field of ``request`` with an error."""
+    temperature, seed = request.temperature, request.seed
+    match name:
+        case "temperature":
+            return temperature is not None and (temperature < 0 or temperature > _HOTTEST)
+        case "stop":
+            return len(request.stop) > _MOST_STOPS
+        case "seed":
+            return seed is not None and not _LEAST_SEED <= seed <= _MOST_SEED
+        case "schema":
+            return _WITHOUT_SCHEMA.match(request.model) is not None
+    return False
+
+
+def _body(request: Request) -> dict[str, object]:
     turns = [turn for turn in request.messages if turn.role != "system"]
     # The API has no system turns: they belong to the instruction, wherever they stood.
     system = [] if request.system is None else [request.system]
@@ -101,22 +129,22 @@ def _body(request: Request, dropped: tuple[str, ...]) -> dict[str, object]:
     }
     if system:
         body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
-    if config := _config(request, dropped):
+    if config := _config(request, [name for name in given(request) if not _refuses(name, request)]):
         body["generationConfig"] = config
     return body
 
 
-def _config(request: Request, dropped: tuple[str, ...]) -> dict[str, object]:
+def _config(request: Request, sent: Sequence[str]) -> dict[str, object]:
     config: dict[str, object] = {}
-    if request.temperature is not None:
+    if "temperature" in sent:
         config["temperature"] = request.temperature
-    if request.max_tokens is not None:
+    if "max_tokens" in sent:
         config["maxOutputTokens"] = request.max_tokens
-    if request.stop and "stop" not in dropped:
+    if "stop" in sent:
         config["stopSequences"] = request.stop
-    if request.seed is not None and "seed" not in dropped:
+    if "seed" in sent:
         config["seed"] = request.seed
-    if request.schema is not None:
+    if "schema" in sent:
         config["responseMimeType"] = "application/json"
         # The other member, responseSchema, takes a subset of OpenAPI's schemas only.
         config["responseJsonSchema"] = request.schema
@@ -200,13 +228,12 @@ def _judged(response: Response) -> Response:
             reason="bad_request",
             code=response.finish_reason,
         )
-    return not_empty(response, filters=_FILTERS, explains=())
+    return not_empty(response)
 
 
-_WIRE = PartWire(
-    part=_part,
-    judged=_judged,
+_WIRE = Wire(
+    answer=partial(PartAnswer, _part, _WORDS, _judged),
+    missing="a finish reason",
     framing=_framing,
     is_stream=_is_stream,
-    missing="a finish reason",
 )

@@ -75,6 +75,7 @@ class HTTPProvider(BaseProvider):
         api_key, headers = sealed_key(api_key), sealed_headers(headers)
         self.name = name
         self.key_env = key_env
+        self.wire = dialect.wire
         self._dialect = dialect
         self._endpoint = Endpoint(
             name,
@@ -101,6 +102,13 @@ class HTTPProvider(BaseProvider):
     @property
     def missing_key(self) -> str | None:
         return self._endpoint.missing_key
+
+    @property
+    def key(self) -> Secret | None:
+        return self._endpoint.key
+
+    def dropped(self, request: Request, /) -> tuple[str, ...]:
+        return self._dialect.dropped(request)
 
     # The four calls
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.providers.answers import malformed
 from llm_failover_nb.providers.sse import LINE_LIMIT, Event
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ class ArrayDecoder:
         elif found == b"]" and self._depth == 1:
             self._ended = True
         elif found:
-            raise _malformed("it is an array with an element that is no object")
+            shown = found.decode("ascii", "backslashreplace")
+            raise malformed(
+                "", f"it is an array with an element that is no object, but begins with {shown!r}"
+            )
         return place + 1
 
     def _within(self, data: bytes, place: int) -> int:
@@ -154,7 +157,7 @@ class _Pieces:
     def add(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > LINE_LIMIT:
-            raise _malformed(f"one object of it is over {LINE_LIMIT} bytes")
+            raise malformed("", f"one object of it is over {LINE_LIMIT} bytes")
         self._kept.append(piece)
 
     def taken(self) -> bytes:
@@ -168,11 +171,3 @@ def _end_of(pattern: re.Pattern[bytes], data: bytes, place: int) -> int:
     """Where a pattern that matches everywhere ends."""
     found = pattern.match(data, place)
     return found.end() if found is not None else place
-
-
-def _malformed(why: str) -> ProviderError:
-    return ProviderError(
-        f"the stream is no answer of a model: {why}; check that the base URL is that of the model's API",
-        kind=ErrorKind.TRANSIENT,
-        reason="malformed",
-    )

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
-from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
+from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import Json, count, not_empty, with_extra, written
 from llm_failover_nb.providers.failures import read_failure
 from llm_failover_nb.providers.ndjson import LineDecoder
-from llm_failover_nb.providers.parts import Part, PartReader, PartWire, read_whole
+from llm_failover_nb.providers.parts import Part, PartAnswer
+from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
 if TYPE_CHECKING:
     from llm_failover_nb.engine.errors import ProviderError
@@ -30,10 +33,14 @@ __all__ = ["OllamaDialect"]
 # loads the model or lets it go.
 _MAY_BE_EMPTY = frozenset({"length", "load", "unload"})
 
+_WORDS: Mapping[str, Finish] = MappingProxyType({"stop": "stop", "length": "length"})
+
 
 @dataclass(frozen=True, slots=True)
 class OllamaDialect:
     """Ollama's API, as it listens below its root. A key is wanted by its cloud alone."""
+
+    wire: ClassVar[str] = "ollama"
 
     def auth(self, key: str) -> dict[str, str]:
         """The headers that carry ``key``."""
@@ -51,16 +58,19 @@ class OllamaDialect:
         return "/api/chat", written(body, request)
 
     def dropped(self, request: Request) -> tuple[str, ...]:  # noqa: ARG002  # the wire takes them all
-        """The fields of ``request`` that the wire cannot take, and ``encode`` leaves out: none."""
+        """The fields of ``request`` that the wire cannot take, and ``encode`` leaves out: none.
+
+        What a model has no use for, the server passes over.
+        """
         return ()
 
     def response(self, body: bytes) -> Response:
-        """The answer in the body of a 200; see :func:`.parts.read_whole`."""
+        """The answer in the body of a 200; see :func:`.reader.read_whole`."""
         return read_whole(body, _WIRE)
 
-    def reader(self) -> PartReader:
+    def reader(self) -> Reader:
         """A reader for the body of one stream."""
-        return PartReader(_WIRE)
+        return Reader(_WIRE)
 
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
@@ -141,13 +151,12 @@ def _usage(message: Json) -> Usage:
 
 
 def _judged(response: Response) -> Response:
-    return not_empty(response, filters=frozenset(), explains=_MAY_BE_EMPTY)
+    return not_empty(response, explains=_MAY_BE_EMPTY)
 
 
-_WIRE = PartWire(
-    part=_part,
-    judged=_judged,
+_WIRE = Wire(
+    answer=partial(PartAnswer, _part, _WORDS, _judged),
+    missing='its last line, "done": true',
     framing=_framing,
     is_stream=_is_stream,
-    missing='its last line, "done": true',
 )

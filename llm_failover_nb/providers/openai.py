@@ -8,44 +8,87 @@ The three verdicts given here are about the shape of an answer, which only a rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 from llm_failover_nb.engine.errors import ProviderError
-from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
+from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import (
     NO_JSON,
     Json,
     Said,
-    as_chunks,
-    body_text,
     count,
-    cut,
     dumps,
+    given,
     malformed,
     not_empty,
-    read_json,
     written,
 )
-from llm_failover_nb.providers.event_stream import (
-    EventStream,
-    is_event_stream,
-    is_marker,
-    message_in,
-    read_streamed,
-)
+from llm_failover_nb.providers.event_stream import is_marker, message_in
 from llm_failover_nb.providers.failures import failure_told, mended, read_failure
+from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
-__all__ = ["OpenAIDialect", "OpenAIReader", "read_response"]
+__all__ = ["OpenAIDialect", "Refusal"]
 
 # What some servers write where there is no finish reason yet.
 _NO_REASON = frozenset({"", "null", "None"})
 
-_FILTERS = frozenset({"content_filter"})
+# Finish reasons of an answer that broke off, OpenRouter's and Mistral's and then DeepSeek's: what they say.
+_BROKEN: Mapping[str, str] = MappingProxyType(
+    {
+        "error": "the provider ended the answer with an error",
+        "insufficient_system_resource": "the provider ran out of resources within the answer",
+    }
+)
 
 # Finish reasons that explain why nothing was said; after any other an empty answer is a fault.
-_MAY_BE_EMPTY = frozenset({"length", "tool_calls", "function_call"})
+_MAY_BE_EMPTY = frozenset({"length", "model_length", "tool_calls", "function_call"})
+
+# OpenAI's words, and those that its speakers' references give besides: Together's eos, the eos_token and
+# stop_sequence of Hugging Face's own server, Mistral's model_length.
+_WORDS: Mapping[str, Finish] = MappingProxyType(
+    {
+        "stop": "stop",
+        "eos": "stop",
+        "eos_token": "stop",
+        "stop_sequence": "stop",
+        "length": "length",
+        "model_length": "length",
+        "tool_calls": "tool_calls",
+        "function_call": "tool_calls",
+        "content_filter": "content_filter",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Fields of a request that some models answer with an error.
+
+    Args:
+        fields: The fields' names.
+        models: Found at the beginning of the names of these models.
+        effort: How hard these models think unasked, where they take the fields after all when they do not
+            think: when this is ``"none"``, or ``reasoning_effort`` in a request's ``extra`` is. ``None``
+            where they refuse in any case.
+
+    >>> refusal = Refusal(frozenset({"temperature"}), re.compile("o3"))
+    >>> refusal.concerns(Request("hi", model="o3-pro")), refusal.concerns(Request("hi", model="gpt-4o"))
+    (True, False)
+    """
+
+    fields: frozenset[str]
+    models: re.Pattern[str]
+    effort: str | None = None
+
+    def concerns(self, request: Request) -> bool:
+        """Whether the model of ``request`` would refuse."""
+        if self.models.match(request.model) is None:
+            return False
+        return self.effort is None or request.extra.get("reasoning_effort", self.effort) != "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +99,28 @@ class OpenAIDialect:
         key_header: The header that carries the key.
         key_prefix: What stands before the key in it.
         max_tokens_member: The body's name for ``max_tokens``.
+        completion_tokens: Found at the beginning of the names of models that know ``max_tokens`` by its newer
+            name only, ``max_completion_tokens``.
         seed_member: The body's name for ``seed``.
         stream_usage: Ask for the usage at a stream's end; off for servers that refuse the question.
+        never: The names of fields of a request that it takes for none of its models.
+        refusals: Those that it takes for some of them only.
+        temperatures: The least and the highest temperature that it takes.
+        most_stops: How many stop texts it takes.
     """
+
+    wire: ClassVar[str] = "openai"
 
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
     max_tokens_member: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    completion_tokens: re.Pattern[str] | None = None
     seed_member: str = "seed"
     stream_usage: bool = True
+    never: frozenset[str] = frozenset()
+    refusals: tuple[Refusal, ...] = ()
+    temperatures: tuple[float, float] | None = None
+    most_stops: int | None = None
 
     def auth(self, key: str) -> dict[str, str]:
         """The headers that carry ``key``."""
@@ -84,101 +140,88 @@ class OpenAIDialect:
         body["stream"] = stream
         return "/chat/completions", written(body, request)
 
-    def dropped(self, request: Request) -> tuple[str, ...]:  # noqa: ARG002  # the wire takes them all
-        """The fields of ``request`` that the wire cannot take, and ``encode`` leaves out: none."""
-        return ()
+    def dropped(self, request: Request) -> tuple[str, ...]:
+        """The fields of ``request`` that would be refused, and ``encode`` leaves out.
+
+        >>> dialect = OpenAIDialect(never=frozenset({"schema"}), temperatures=(0, 1.5))
+        >>> dialect.dropped(Request("hi", temperature=2, seed=7, schema={"type": "object"}))
+        ('temperature', 'schema')
+        """
+        return tuple(name for name in given(request) if self._refuses(name, request))
 
     def response(self, body: bytes) -> Response:
-        """The answer in the body of a 200; see :func:`read_response`."""
-        return read_response(body)
+        """The answer in the body of a 200; see :func:`.reader.read_whole`."""
+        return read_whole(body, _WIRE)
 
-    def reader(self) -> OpenAIReader:
+    def reader(self) -> Reader:
         """A reader for the body of one stream."""
-        return OpenAIReader()
+        return Reader(_WIRE)
 
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
         return read_failure(body, status=status, headers=headers)
+
+    def _refuses(self, name: str, request: Request) -> bool:
+        """Whether a field of ``request`` would be answered with an error."""
+        if name in self.never:
+            return True
+        if name == "temperature" and self.temperatures is not None and request.temperature is not None:
+            least, highest = self.temperatures
+            if request.temperature < least or request.temperature > highest:
+                return True
+        if name == "stop" and self.most_stops is not None and len(request.stop) > self.most_stops:
+            return True
+        return any(name in refusal.fields and refusal.concerns(request) for refusal in self.refusals)
 
     def _body(self, request: Request) -> dict[str, object]:
         messages = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         if request.system is not None:
             messages.insert(0, {"role": "system", "content": request.system})
         body: dict[str, object] = {"model": request.model, "messages": messages}
-        if request.temperature is not None:
+        sent = [name for name in given(request) if not self._refuses(name, request)]
+        if "temperature" in sent:
             body["temperature"] = request.temperature
-        if request.max_tokens is not None:
-            body[self.max_tokens_member] = request.max_tokens
-        if request.stop:
+        if "max_tokens" in sent:
+            body[self._max_tokens(request.model)] = request.max_tokens
+        if "stop" in sent:
             body["stop"] = request.stop
-        if request.seed is not None:
+        if "seed" in sent:
             body[self.seed_member] = request.seed
-        if request.schema is not None:
+        if "schema" in sent:
             body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": request.schema},
             }
         return body
 
+    def _max_tokens(self, model: str) -> str:
+        if self.completion_tokens is not None and self.completion_tokens.match(model):
+            return "max_completion_tokens"
+        return self.max_tokens_member
 
-class OpenAIReader:
-    """Reads the body of one stream, however its bytes are cut; a body that is no event stream too.
 
-    ``feed`` never raises: what goes wrong after some text is raised by ``end``, when the text has been
-    handed out. ``complete`` says that the answer is whole (a finish reason or the terminal marker came),
-    ``finished`` that nothing more is worth reading.
-    """
+# Answers
 
-    __slots__ = ("_finish", "_said", "_stream", "_tools", "_usage", "complete")
+
+class _Answer:
+    """An answer made of choices; see ``reader.Answer``."""
+
+    __slots__ = ("_finish", "_tools", "_usage", "complete", "said")
 
     def __init__(self) -> None:
         self.complete = False
-        self._stream = EventStream()
-        self._said = Said()
+        self.said = Said()
         self._tools = _ToolCalls()
         self._finish: str | None = None
-        self._usage: Json = NO_JSON
+        self._usage: object = None
 
-    @property
-    def finished(self) -> bool:
-        """Nothing more is worth reading."""
-        return self._stream.finished
-
-    def feed(self, data: bytes, /) -> list[Chunk]:
-        """The content in ``data``, in order; nothing after the stream's end or first error."""
-        return self._stream.feed(data, self._take)
-
-    def end(self) -> list[Chunk]:
-        """What is left, and then the ``done`` chunk with the whole answer.
-
-        Raises:
-            ProviderError: The provider's own error, or ``cut``, ``malformed``, ``empty``,
-                ``content_filter``, see the module's text.
-        """
-        if (body := self._stream.body) is not None:
-            return as_chunks(read_response(body))
-        chunks = self._stream.end(self._take)
-        if not self.complete:
-            raise cut(self._said, "a finish reason or [DONE]")
-        self._said.end(chunks)
-        answer = Response(
-            text="".join(self._said.text),
-            finish_reason=self._finish,
-            reasoning="".join(self._said.reasoning),
-            tool_calls=self._tools.whole(),
-            usage=(usage := _usage(self._usage)),
-            cost=usage.cost,
-        )
-        chunks.append(Chunk(kind="done", response=_judged(answer)))
-        return chunks
-
-    def _take(self, name: str, data: str, chunks: list[Chunk], whole: bool) -> bool:
+    def take(self, name: str, data: str, chunks: list[Chunk], whole: bool, /) -> bool:
         """Read one event, see :data:`.event_stream.Take`."""
         message = message_in(name, data, whole)
         if message is None:
             return self._take_marker(data)
         text = _only_text(message)
-        said = self._said
+        said = self.said
         if text and not said.halves and (text.isascii() or "\\u" not in data):
             chunks.append(Chunk(text))
             said.text.append(text)
@@ -191,6 +234,32 @@ class OpenAIReader:
         if choice is not None:
             self._take_choice(choice, chunks)
         return False
+
+    def take_whole(self, message: Json, text: str, /) -> None:
+        """Read the only message there is."""
+        choice = _first_choice(message.get("choices"))
+        if failure := _failure_in(message, text, choice):
+            raise failure
+        said = (choice.get("message") or choice.get("delta") or NO_JSON) if choice is not None else None
+        if choice is None or not isinstance(said, Mapping):
+            raise malformed(text, "it has no choices")
+        for position, chunk in enumerate(_content(said)):
+            if chunk.tool is not None:
+                self._tools.add({"index": position, **chunk.tool})
+            else:
+                self.said.add(chunk.text, chunk.kind, [])
+        self._usage = message.get("usage")
+        self._finish = _finish_of(choice)
+
+    def response(self) -> Response:
+        """All that was said, judged."""
+        answer = self.said.answer(
+            finish_reason=self._finish,
+            words=_WORDS,
+            usage=_usage(self._usage),
+            tool_calls=self._tools.whole(),
+        )
+        return not_empty(answer, explains=_MAY_BE_EMPTY)
 
     def _take_marker(self, data: str) -> bool:
         """The end of the stream, if that is what an event without a message says."""
@@ -213,7 +282,10 @@ class OpenAIReader:
             self._tools.add(chunk.tool)
             chunks.append(chunk)
         else:
-            self._said.add(chunk.text, chunk.kind, chunks)
+            self.said.add(chunk.text, chunk.kind, chunks)
+
+
+_WIRE = Wire(answer=_Answer, missing="a finish reason or [DONE]")
 
 
 class _ToolCalls:
@@ -259,44 +331,6 @@ def _arguments(value: object) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return dumps(value)  # some servers send the object itself
-
-
-def read_response(body: bytes) -> Response:
-    """The answer in the body of a 200 to a request that was not streamed.
-
-    An event stream is read too: some relays send one unasked.
-
-    Raises:
-        ProviderError: The error in the body, or ``malformed``, ``empty``, ``content_filter``.
-    """
-    text = body_text(body)
-    if is_event_stream(text):
-        return read_streamed(OpenAIReader(), body)
-    message = read_json(text)
-    choice = _first_choice(message.get("choices")) if isinstance(message, dict) else None
-    if failure := _failure_in(message, text, choice):
-        raise failure
-    said = (choice.get("message") or choice.get("delta") or NO_JSON) if choice is not None else None
-    if not isinstance(message, dict) or not isinstance(said, Mapping) or choice is None:
-        raise malformed(text, "it has no choices")
-    return _judged(_answer(choice, said, message.get("usage")))
-
-
-def _answer(choice: Json, said: Json, usage: object) -> Response:
-    content = list(_content(said))
-    tools = _ToolCalls()
-    for position, chunk in enumerate(content):
-        if chunk.tool is not None:
-            tools.add({"index": position, **chunk.tool})
-    counted = _usage(usage)
-    return Response(
-        text=mended("".join(chunk.text for chunk in content if chunk.kind == "text")),
-        finish_reason=_finish_of(choice),
-        usage=counted,
-        cost=counted.cost,
-        reasoning=mended("".join(chunk.text for chunk in content if chunk.kind == "reasoning")),
-        tool_calls=tools.whole(),
-    )
 
 
 def _first_choice(choices: object) -> Json | None:
@@ -375,10 +409,6 @@ def _cost(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _judged(response: Response) -> Response:
-    return not_empty(response, filters=_FILTERS, explains=_MAY_BE_EMPTY)
-
-
 def _failure_in(message: object, text: str, choice: Json | None = None) -> ProviderError | None:
     """The error that came with a 200, whole or beside choices; ``None`` when there is none."""
     if failure := failure_told(message, text):
@@ -386,9 +416,9 @@ def _failure_in(message: object, text: str, choice: Json | None = None) -> Provi
     if not isinstance(message, dict):
         return None
     if choice is not None:
-        if (error := choice.get("error")) or choice.get("finish_reason") == "error":
-            return read_failure(dumps({"error": error or "the provider ended the answer with an error"}))
-        return None
+        finish = choice.get("finish_reason")
+        error = choice.get("error") or (_BROKEN.get(finish) if isinstance(finish, str) else None)
+        return read_failure(dumps({"error": error})) if error else None
     if "choices" not in message and (message.get("message") or message.get("detail")):
         return read_failure(text)
     return None

@@ -1,30 +1,21 @@
-"""Wires whose streams are made of parts of the very shape that a whole answer has: one reader for both.
+"""Answers of wires whose streams are made of parts of the very shape that a whole answer has.
 
 The dialect reads one message into a :class:`Part`; here parts become an answer. Pure, and nothing here names
 a wire's member: those are the dialect's. Wires that stream deltas of another shape (``openai``,
-``anthropic``) have readers of their own.
+``anthropic``) put their answers together themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from llm_failover_nb.engine.types import Chunk, Response, Usage
-from llm_failover_nb.providers.answers import (
-    Json,
-    Said,
-    as_chunks,
-    body_text,
-    cut,
-    decode,
-    malformed,
-    whole_characters,
-)
-from llm_failover_nb.providers.event_stream import EventStream, Framing, message_in, read_streamed
+from llm_failover_nb.engine.types import Chunk, Finish, Response, Usage
+from llm_failover_nb.providers.answers import Json, Said, malformed, whole_characters
+from llm_failover_nb.providers.event_stream import message_in
 from llm_failover_nb.providers.failures import failure_told, mended
 
-__all__ = ["Part", "PartReader", "PartWire", "read_whole"]
+__all__ = ["Part", "PartAnswer", "ReadPart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,91 +35,60 @@ class Part:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartWire:
-    """What a dialect knows of its own messages.
+ReadPart = Callable[[Json, str], Part | None]
+"""Reads a message, given with its text; ``None`` when it is none of its wire. It raises the ProviderError
+that the message tells of in a way of the wire's own."""
+
+
+class PartAnswer:
+    """An answer made of parts; see ``reader.Answer``.
 
     Args:
-        part: Reads a message, given with its text; ``None`` when it is none of this wire. It raises the
-            ProviderError that the message tells of in a way of this wire's own.
+        part: Reads a message.
+        words: The wire's finish reasons and the common words for them.
         judged: The answer, unless its emptiness is a failure, which it raises.
-        framing: Given the first character of a stream, how it is split; ``None`` for a body kept whole.
-        is_stream: Whether the text of a body that is no object is a stream, which some relays send unasked.
-        missing: What a stream that was cut has not, for messages.
     """
 
-    part: Callable[[Json, str], Part | None]
-    judged: Callable[[Response], Response]
-    framing: Callable[[bytes], Framing | None]
-    is_stream: Callable[[str], bool]
-    missing: str
+    __slots__ = ("_finish", "_judged", "_part", "_tools", "_usage", "_words", "complete", "said")
 
-
-class PartReader:
-    """Reads the body of one stream, however its bytes are cut; see ``dialect.StreamReader``."""
-
-    __slots__ = ("_finish", "_said", "_stream", "_tools", "_usage", "_wire", "complete")
-
-    def __init__(self, wire: PartWire) -> None:
+    def __init__(
+        self, part: ReadPart, words: Mapping[str, Finish], judged: Callable[[Response], Response]
+    ) -> None:
         self.complete = False
-        self._wire = wire
-        self._stream = EventStream(wire.framing)
-        self._said = Said()
+        self.said = Said()
+        self._part = part
+        self._words = words
+        self._judged = judged
         self._tools: list[Json] = []
         self._finish: str | None = None
         self._usage = Usage()
 
-    @property
-    def finished(self) -> bool:
-        """Nothing more is worth reading."""
-        return self._stream.finished
-
-    def feed(self, data: bytes, /) -> list[Chunk]:
-        """The content in ``data``, in order; nothing after the stream's end or first error."""
-        return self._stream.feed(data, self._take)
-
-    def end(self) -> list[Chunk]:
-        """What is left, and then the ``done`` chunk with the whole answer.
-
-        Raises:
-            ProviderError: The provider's own error, or ``cut``, ``malformed``, ``empty``, ``content_filter``.
-        """
-        chunks = self._stream.end(self._take)
-        if (body := self._stream.body) is not None:
-            return as_chunks(read_whole(body, self._wire))
-        if not self.complete:
-            raise cut(self._said, self._wire.missing)
-        self._said.end(chunks)
-        chunks.append(Chunk(kind="done", response=self._wire.judged(self._answer())))
-        return chunks
-
-    def take_whole(self, message: Json, text: str) -> Response:
-        """The answer in the only message there is, which need not say that it is whole."""
-        chunks: list[Chunk] = []
-        if self._take_message(message, text, chunks) is None:
-            raise malformed(text, "it has none of the members of an answer")
-        self._said.end(chunks)
-        return self._wire.judged(self._answer())
-
-    def _answer(self) -> Response:
-        return Response(
-            text="".join(self._said.text),
-            finish_reason=self._finish,
-            usage=self._usage,
-            reasoning="".join(self._said.reasoning),
-            tool_calls=tuple(self._tools),
-        )
-
-    def _take(self, name: str, data: str, chunks: list[Chunk], whole: bool) -> bool:
+    def take(self, name: str, data: str, chunks: list[Chunk], whole: bool, /) -> bool:
         """Read one event, see :data:`.event_stream.Take`."""
         message = message_in(name, data, whole)
         part = None if message is None else self._take_message(message, data, chunks)
         return part is not None and part.last
 
+    def take_whole(self, message: Json, text: str, /) -> None:
+        """Read the only message there is, which need not say that it is whole."""
+        if self._take_message(message, text, []) is None:
+            raise malformed(text, "it has none of the members of an answer")
+
+    def response(self) -> Response:
+        """All that was said, judged."""
+        return self._judged(
+            self.said.answer(
+                finish_reason=self._finish,
+                words=self._words,
+                usage=self._usage,
+                tool_calls=tuple(self._tools),
+            )
+        )
+
     def _take_message(self, message: Json, text: str, chunks: list[Chunk]) -> Part | None:
         if failure := failure_told(message, text):
             raise failure
-        part = self._wire.part(message, text)
+        part = self._part(message, text)
         if part is None:
             return None
         try:
@@ -145,29 +105,8 @@ class PartReader:
 
     def _add(self, chunk: Chunk, chunks: list[Chunk]) -> None:
         if chunk.tool is None:
-            self._said.add(chunk.text, chunk.kind, chunks)
+            self.said.add(chunk.text, chunk.kind, chunks)
             return
         tool = whole_characters(chunk.tool)
         self._tools.append(tool)
         chunks.append(Chunk(kind="tool", tool=tool))
-
-
-def read_whole(body: bytes, wire: PartWire) -> Response:
-    """The answer in the body of a 200 to a request that was not streamed; a stream sent unasked is read too.
-
-    Raises:
-        ProviderError: The error in the body, or ``malformed``, ``empty``, ``content_filter``.
-    """
-    text = body_text(body)
-    try:
-        message = decode(text)
-    except (ValueError, RecursionError):
-        message = None
-    reader = PartReader(wire)
-    if isinstance(message, dict):
-        return reader.take_whole(message, text)
-    if wire.is_stream(text):
-        return read_streamed(reader, text.encode())
-    if message is None:
-        raise malformed(text, "it is no JSON" if text else "it is empty")
-    raise failure_told(message, text) or malformed(text, "it is no JSON object")

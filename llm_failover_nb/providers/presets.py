@@ -13,17 +13,21 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import httpx
+
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.secret import Secret
+from llm_failover_nb.providers import speakers
 from llm_failover_nb.providers.anthropic import AnthropicDialect
 from llm_failover_nb.providers.base import BaseProvider
-from llm_failover_nb.providers.endpoint import sealed_headers, sealed_key
+from llm_failover_nb.providers.connections import is_loopback
+from llm_failover_nb.providers.endpoint import sealed_headers, sealed_key, secret_in
 from llm_failover_nb.providers.gemini import GeminiDialect
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.ollama import OllamaDialect
 from llm_failover_nb.providers.openai import OpenAIDialect
 
 if TYPE_CHECKING:
-    from llm_failover_nb.engine.secret import Secret
     from llm_failover_nb.engine.types import Chunk, Request, Response
     from llm_failover_nb.providers.http import Dialect
 
@@ -36,11 +40,6 @@ _ANTHROPIC = AnthropicDialect()
 _GEMINI = GeminiDialect()
 _OLLAMA = OllamaDialect()
 _OPENAI = OpenAIDialect()
-# OpenAI's reasoning models refuse the older name of the limit.
-_OPENAI_ITSELF = OpenAIDialect(max_tokens_member="max_completion_tokens")
-_AZURE = OpenAIDialect(key_header="api-key", key_prefix="", max_tokens_member="max_completion_tokens")
-# Mistral refuses members that it does not know, and reports the usage of streams unasked.
-_MISTRAL = OpenAIDialect(seed_member="random_seed", stream_usage=False)
 
 # llama.cpp's server hangs up on connections that it promised to keep: 31 to 44 of 100 next calls over one
 # failed. It is on this machine, where a new one costs next to nothing.
@@ -63,27 +62,29 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "anthropic": Preset("https://api.anthropic.com", "ANTHROPIC_API_KEY", _ANTHROPIC),
-        "azure": Preset(None, "AZURE_OPENAI_API_KEY", _AZURE),
-        "cerebras": Preset("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
-        "deepseek": Preset("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+        "azure": Preset(None, "AZURE_OPENAI_API_KEY", speakers.AZURE),
+        "cerebras": Preset("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", speakers.CEREBRAS),
+        "deepseek": Preset("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", speakers.DEEPSEEK),
         "fireworks": Preset("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
         "gemini": Preset("https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", _GEMINI),
-        "github": Preset("https://models.github.ai/inference", "GITHUB_TOKEN"),
-        "groq": Preset("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+        "github": Preset("https://models.github.ai/inference", "GITHUB_TOKEN", speakers.GITHUB),
+        "groq": Preset("https://api.groq.com/openai/v1", "GROQ_API_KEY", speakers.GROQ),
         "huggingface": Preset("https://router.huggingface.co/v1", "HF_TOKEN"),
         "llamacpp": Preset("http://127.0.0.1:8080/v1", None, headers=_ONE_CALL_A_CONNECTION),
         "lmstudio": Preset("http://127.0.0.1:1234/v1", None),
-        "mistral": Preset("https://api.mistral.ai/v1", "MISTRAL_API_KEY", _MISTRAL),
+        "mistral": Preset("https://api.mistral.ai/v1", "MISTRAL_API_KEY", speakers.MISTRAL),
         "nvidia": Preset("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
         "ollama": Preset("http://127.0.0.1:11434", None, _OLLAMA),
-        "openai": Preset("https://api.openai.com/v1", "OPENAI_API_KEY", _OPENAI_ITSELF),
+        "openai": Preset("https://api.openai.com/v1", "OPENAI_API_KEY", speakers.OPENAI),
         "openrouter": Preset("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         "perplexity": Preset("https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
         "together": Preset("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
         "vllm": Preset("http://127.0.0.1:8000/v1", None),
-        "xai": Preset("https://api.x.ai/v1", "XAI_API_KEY"),
+        "xai": Preset("https://api.x.ai/v1", "XAI_API_KEY", speakers.XAI),
     }
 )
+
+_NO_PRESET = Preset(None, None)
 
 WIRES: Mapping[str, Dialect] = MappingProxyType(
     {"anthropic": _ANTHROPIC, "gemini": _GEMINI, "ollama": _OLLAMA, "openai": _OPENAI}
@@ -126,9 +127,11 @@ class AzureProvider(BaseProvider):
 
     def __init__(self, name: str, preset: Preset) -> None:
         self.name = name
+        self.wire = preset.dialect.wire
         self._preset = preset
         self._lock = threading.Lock()
         self._made: tuple[str, HTTPProvider] | None = None
+        self._secret: Secret | None = None  # as last seen
 
     @property
     def base_url(self) -> str:
@@ -136,6 +139,16 @@ class AzureProvider(BaseProvider):
         # The v1 API needs no api-version; an address that names it already is taken as it is.
         address = os.environ.get(AZURE_ENDPOINT, "").strip().rstrip("/").removesuffix("/openai/v1")
         return address and f"{address}/openai/v1"
+
+    @property
+    def key(self) -> Secret | None:
+        """The key that would be sent now."""
+        self._secret = secret_in(self._preset.key_env or "", known=self._secret)
+        return self._secret if self._secret is not None and self._secret.is_a_key else None
+
+    def dropped(self, request: Request, /) -> tuple[str, ...]:
+        """The fields of ``request`` that are left out, see the dialect."""
+        return self._preset.dialect.dropped(request)
 
     @property
     def missing_key(self) -> str | None:
@@ -191,14 +204,26 @@ class AzureProvider(BaseProvider):
 def endpoint(
     name: str,
     *,
-    wire: str = "openai",
+    wire: str | None = None,
     base_url: str,
     key_env: str | None = None,
     api_key: str | Secret | None = None,
     allow_http: bool = False,
     headers: Mapping[str, str | Secret] | None = None,
 ) -> HTTPProvider:
-    """A provider at an address of one's own; the arguments are those of :class:`HTTPProvider`.
+    """A provider at an address of one's own.
+
+    Under a preset's name, what is not given is the preset's: its dialect and headers, and its key's variable
+    if the address is the preset's own host or this machine. No other host is sent a preset's key unasked.
+
+    Args:
+        name: The provider's name.
+        wire: The dialect that it speaks, a name in :data:`WIRES`; ``openai`` unless ``name`` is a preset's.
+        base_url: Where its paths begin.
+        key_env: The environment variable that holds its key.
+        api_key: The key itself.
+        allow_http: Send the key over plain http to a host that is not loopback.
+        headers: Sent with each request.
 
     Raises:
         ValueError: For an unknown wire, and as :class:`HTTPProvider` does.
@@ -208,15 +233,40 @@ def endpoint(
     """
     # First of all, for tracebacks show arguments.
     api_key, headers = sealed_key(api_key), sealed_headers(headers)
-    dialect = WIRES.get(wire)
+    preset = PRESETS.get(name, _NO_PRESET)
+    dialect = preset.dialect if wire is None else WIRES.get(wire)
     if dialect is None:
         raise ValueError(f"{name}: the wire {wire!r} is not known; choose one of: {', '.join(sorted(WIRES))}")
+    has_key = key_env is not None or api_key is not None or _holds_a_key(headers)
     return HTTPProvider(
         name,
         dialect=dialect,
         base_url=base_url,
-        key_env=key_env,
+        key_env=key_env if has_key or not _is_at_home(preset, base_url) else preset.key_env,
         api_key=api_key,
         allow_http=allow_http,
-        headers=headers,
+        headers=_over(preset.headers, headers),
     )
+
+
+def _is_at_home(preset: Preset, base_url: str) -> bool:
+    """Whether an address is on the preset's own host, or on this machine."""
+    host = _host_of(base_url)
+    return is_loopback(host) or host == _host_of(preset.base_url or "")
+
+
+def _host_of(base_url: str) -> str:
+    try:
+        return httpx.URL(base_url).host
+    except (httpx.InvalidURL, TypeError):
+        return ""  # HTTPProvider says what is wrong with it
+
+
+def _over(known: Mapping[str, str], given: Mapping[str, str | Secret]) -> dict[str, str | Secret]:
+    """``known`` headers with those ``given`` over them; their names know no case."""
+    names = {name.lower() for name in given}
+    return {name: value for name, value in known.items() if name.lower() not in names} | dict(given)
+
+
+def _holds_a_key(headers: Mapping[str, str | Secret]) -> bool:
+    return any(isinstance(value, Secret) for value in headers.values())

@@ -28,7 +28,8 @@ from llm_failover_nb.providers import bodies
 from llm_failover_nb.providers.connections import proxy_for, ssl_context_for
 from llm_failover_nb.providers.exchange import Exchange
 from llm_failover_nb.providers.http import HTTPProvider
-from llm_failover_nb.providers.openai import OpenAIDialect, OpenAIReader
+from llm_failover_nb.providers.openai import OpenAIDialect
+from llm_failover_nb.providers.reader import Reader
 from llm_failover_nb.providers.transport_errors import MEANINGS
 from tests.providers.raw_server import (
     ANSWER,
@@ -890,7 +891,7 @@ def test_an_interrupt_closes_the_connection(serve: Callable[[Script], RawServer]
 
 
 class BrokenDialect(OpenAIDialect):
-    def reader(self) -> OpenAIReader:
+    def reader(self) -> Reader:
         raise RuntimeError("a fault in a dialect")
 
 
