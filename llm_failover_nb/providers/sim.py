@@ -322,7 +322,7 @@ class _Plan:
             raise self.error
         asked = len((request.system or "").split()) + sum(len(m.content.split()) for m in request.messages)
         usage = Usage(input_tokens=asked, output_tokens=len(self.text.split()))
-        return Response(text=self.text, finish_reason="stop", usage=usage)
+        return Response(text=self.text, finish_reason="stop", usage=usage, finish="stop")
 
 
 def _plan(request: Request, *, streaming: bool) -> _Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 
 import llm_failover_nb as fo
@@ -234,6 +235,13 @@ def test_a_plain_request_is_not_looked_into(bed: Bed, ask: Ask) -> None:
     provider = ScriptedProvider("ok")
     provider.dropped = lambda request: pytest.fail("asked")
     assert ask(chain_of(bed, {"a": provider})).attempts[0].note == ""
+
+
+@pytest.mark.parametrize("given", [{"temperature": np.float32(0.5)}, {"seed": np.int64(7)}])
+def test_numbers_of_numpys_are_given_like_others(bed: Bed, ask: Ask, given: dict[str, object]) -> None:
+    """They come from a DataFrame, and do not compare as Python's do."""
+    (record,) = ask(chain_of(bed, {"a": Without("ok")}), **given).attempts
+    assert record.note == f"asked without {next(iter(given))}, which it does not take"
 
 
 def test_a_provider_that_cannot_say_fails_no_call(

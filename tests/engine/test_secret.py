@@ -139,6 +139,16 @@ def test_no_key_survives_base64(key, before, after):
     assert MASK in redact(encoded)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(KEY, True), (f"{KEY}\n", True), ("not-needed", False), (" ollama\n", False), ("EMPTY", False)],
+)
+def test_a_placeholder_is_no_key(value, expected):
+    """What is given where no key is wanted is an ordinary word: neither masked nor anybody's key."""
+    secret = Secret(value)
+    assert (secret.is_a_key, redact(value) != value) == (expected, expected)
+
+
 def test_basic_authorization_is_masked():
     """The header that a URL with a password becomes."""
     Secret(KEY)

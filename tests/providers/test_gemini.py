@@ -1,4 +1,4 @@
-"""The gemini dialect: requests to bytes, bytes to answers, held to recorded streams however they are cut."""
+"""The gemini dialect: requests to bytes, bytes to answers. What all wires share is in ``test_reader``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llm_failover_nb.engine.classify import classify
-from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Message, Request, Response, Usage
 from llm_failover_nb.providers import answers
@@ -20,29 +16,10 @@ from llm_failover_nb.providers.gemini import GeminiDialect
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.presets import PRESETS, WIRES
 from tests.providers.raw_server import answering, chunked, http, serving
-from tests.providers.reading import (
-    bytewise,
-    check_against_label,
-    cuts,
-    failures_in_a_200,
-    read,
-    recorded,
-    summary,
-)
+from tests.providers.reading import array, read, refused
+from tests.providers.reading import sse as events
 
 DIALECT = GeminiDialect()
-CASES = recorded("gemini")
-FAILURES = failures_in_a_200("gemini")
-
-MEMBERS = [
-    *("candidates", "content", "parts", "text", "thought", "functionCall", "finishReason", "index", "error"),
-    *("errors", "message", "detail", "promptFeedback", "blockReason", "usageMetadata", "promptTokenCount"),
-]
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=5),
-    max_leaves=25,
-)
 
 
 def candidate(*parts: object, finish: str | None = None, **members: object) -> dict[str, Any]:
@@ -50,77 +27,8 @@ def candidate(*parts: object, finish: str | None = None, **members: object) -> d
     return {"candidates": [said if finish is None else said | {"finishReason": finish}], **members}
 
 
-def events(*messages: object) -> bytes:
-    return "".join(f"data: {json.dumps(message)}\r\n\r\n" for message in messages).encode()
-
-
-def array(*messages: object) -> bytes:
-    return json.dumps(messages, indent=2).encode()
-
-
 def answered(message: object) -> Response:
     return DIALECT.response(json.dumps(message).encode())
-
-
-def refused(body: bytes) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        DIALECT.response(body)
-    return caught.value
-
-
-# Recorded streams
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-@pytest.mark.parametrize("cut", ["whole", "bytewise"])
-def test_recorded_stream_reads_as_labelled(case: dict[str, Any], cut: str) -> None:
-    """Text, tool calls, usage, finish reason and kind of error are those of the label."""
-    reading = read(DIALECT, *([case["body"]] if cut == "whole" else bytewise(case["body"])))
-    check_against_label(case, reading)
-    if reading.error is None:
-        calls = [call["functionCall"] for call in reading.answer.tool_calls]
-        expected = [(call["name"], json.loads(call["arguments"])) for call in case["expect_tool_calls"]]
-        assert [(call["name"], call["args"]) for call in calls] == expected  # type: ignore[index]
-
-
-def test_there_are_recorded_streams() -> None:
-    """The tests over them are not empty."""
-    assert len(CASES) == 6
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_a_stream_reads_the_same_however_it_is_cut(data: st.DataObject) -> None:
-    """Where the network cuts the bytes has no influence on chunks, answer and error."""
-    body = data.draw(st.sampled_from([case["body"] for case in CASES]))
-    places = data.draw(st.lists(st.integers(0, 1 << 16), max_size=20))
-    assert summary(DIALECT, *cuts(body, places)) == summary(DIALECT, body)
-
-
-@pytest.mark.parametrize("case", FAILURES, ids=lambda case: case["id"])
-def test_a_failure_in_a_200_is_of_the_kind_of_its_label(case: dict[str, Any]) -> None:
-    """Blocked, filtered or empty: an answer that is none is classified as labelled."""
-    assert str(classify(refused(case["body"].encode()), wire="gemini").kind) == case["expect_kind"]
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.sampled_from([b"data: ", b"[", b"{", b""]), st.lists(st.binary(max_size=40), max_size=8))
-def test_garbage_is_a_provider_error(begin: bytes, pieces: list[bytes]) -> None:
-    """No bytes make the reader raise anything but a ProviderError."""
-    assert isinstance(read(DIALECT, begin, *pieces).error, ProviderError)
-
-
-@settings(max_examples=300, deadline=None)
-@given(ANY_JSON)
-def test_any_json_is_an_answer_or_a_provider_error(message: object) -> None:
-    """Members of the wrong type raise nothing but a ProviderError, streamed or not."""
-    read(DIALECT, events(message))
-    read(DIALECT, array(message))
-    try:
-        answer: object = answered(message)
-    except ProviderError as error:
-        answer = error
-    assert isinstance(answer, Response | ProviderError)
 
 
 # Requests
@@ -211,7 +119,18 @@ def test_extra_is_merged_over_everything() -> None:
         ({"seed": 2**31}, ("seed",), {}),
         ({"seed": -(2**31) - 1, "stop": tuple("abcdef")}, ("stop", "seed"), {}),
         ({"seed": np.int64(2**40)}, ("seed",), {}),
-        ({"temperature": 1.0}, (), {"temperature": 1.0}),
+        ({"temperature": 0}, (), {"temperature": 0}),
+        ({"temperature": 2.0}, (), {"temperature": 2.0}),
+        ({"temperature": 2.1}, ("temperature",), {}),
+        ({"temperature": -0.1}, ("temperature",), {}),
+        ({"temperature": np.float32(3)}, ("temperature",), {}),
+        ({"schema": {}, "model": "gemma-3-27b-it"}, ("schema",), {}),
+        ({"schema": {}, "model": "models/gemma-3n-e4b-it"}, ("schema",), {}),
+        (
+            {"schema": {}, "model": "gemini-2.5-flash"},
+            (),
+            {"responseMimeType": "application/json", "responseJsonSchema": {}},
+        ),
     ],
 )
 def test_what_the_api_would_refuse_is_left_out_and_named(
@@ -219,13 +138,6 @@ def test_what_the_api_would_refuse_is_left_out_and_named(
 ) -> None:
     """A request fit for one model is not sent to fail at the next."""
     assert (DIALECT.dropped(Request("hi", **fields)), config(**fields)) == (dropped, sent)  # type: ignore[arg-type]
-
-
-def test_a_request_that_is_no_json_is_the_requests_own_fault() -> None:
-    """What cannot be encoded is no reason to bench a model."""
-    with pytest.raises(ProviderError, match="cannot be written as JSON") as caught:
-        encoded(temperature=float("nan"))
-    assert caught.value.kind is ErrorKind.REQUEST_SPECIFIC
 
 
 # Answers
@@ -245,7 +157,9 @@ def test_a_completion_is_read_whole() -> None:
             "thoughtsTokenCount": 2,
         },
     )
-    expected = Response(text="Paris", finish_reason="MAX_TOKENS", usage=Usage(9, 4, 3, 2), reasoning="Hm")
+    expected = Response(
+        text="Paris", finish_reason="MAX_TOKENS", usage=Usage(9, 4, 3, 2), reasoning="Hm", finish="length"
+    )
     assert answered(message) == expected
 
 
@@ -270,39 +184,11 @@ def test_other_candidates_are_ignored() -> None:
     assert answered({"candidates": [other, *candidate({"text": "a"})["candidates"]]}).text == "a"
 
 
-@pytest.mark.parametrize("body", [events, array])
-def test_a_stream_sent_unasked_is_read(body: Any) -> None:
-    """Either form of a stream in answer to a plain request is put together."""
-    assert (
-        DIALECT.response(body(candidate({"text": "a"}), candidate({"text": "b"}, finish="STOP"))).text == "ab"
-    )
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html>login</html>",
-        b'{"candidates":[{"con',
-        b"null",
-        b"3",
-        b'"x"',
-        b'{"id":1}',
-        b"[1]",
-        b"{" * 9999,
-    ],
-)
-def test_what_is_no_answer_is_malformed(body: bytes) -> None:
-    """HTML, cut JSON and JSON without the members of an answer are one transient failure."""
-    error = refused(body)
-    assert (error.reason, error.kind) == ("malformed", ErrorKind.TRANSIENT)
-
-
 def test_a_deep_function_call_is_malformed() -> None:
     """A hostile argument cannot exhaust the stack."""
     deep = '{"x":' * 5000 + "1" + "}" * 5000
     body = f'{{"candidates":[{{"content":{{"parts":[{{"functionCall":{deep}}}]}}}}]}}'.encode()
-    assert refused(body).reason == "malformed"
+    assert refused(DIALECT, body).reason == "malformed"
 
 
 def test_a_function_call_too_deep_to_be_looked_through_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,12 +216,7 @@ def test_a_function_call_too_deep_to_be_looked_through_is_malformed(monkeypatch:
 )
 def test_an_empty_answer_is_an_error(finish: str, reason: str) -> None:
     """Whose fault it is, the finish reason says."""
-    assert refused(json.dumps(candidate(finish=finish)).encode()).reason == reason
-
-
-def test_thoughts_alone_are_an_answer() -> None:
-    """A model that only thought did not fail."""
-    assert answered(candidate({"text": "hm", "thought": True}, finish="MAX_TOKENS")).reasoning == "hm"
+    assert refused(DIALECT, json.dumps(candidate(finish=finish)).encode()).reason == reason
 
 
 def test_a_filter_after_some_text_is_a_finish_reason() -> None:
@@ -346,26 +227,11 @@ def test_a_filter_after_some_text_is_a_finish_reason() -> None:
 
 def test_a_blocked_prompt_names_the_reason() -> None:
     """The provider's own word is in the message and the code."""
-    error = refused(b'{"promptFeedback":{"blockReason":"BLOCKLIST"}}')
+    error = refused(DIALECT, b'{"promptFeedback":{"blockReason":"BLOCKLIST"}}')
     assert (error.reason, error.code, "BLOCKLIST" in error.message) == ("content_filter", "BLOCKLIST", True)
 
 
 # Errors
-
-
-def test_what_an_error_means_is_left_to_classify() -> None:
-    """A provider's own error carries no kind."""
-    error = refused(b'[{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}]')
-    assert (error.kind, error.status, error.message) == (None, 429, "slow down")
-
-
-@pytest.mark.parametrize("body", [events, array])
-def test_the_text_before_an_error_comes_first(body: Any) -> None:
-    """Text and error in one read: the text is handed out, then the error is raised."""
-    reading = read(
-        DIALECT, body(candidate({"text": "a"}), {"error": {"message": "down"}}, candidate({"text": "b"}))
-    )
-    assert (reading.said(), str(reading.error)) == ("a", "down")
 
 
 def test_an_error_event_is_an_error() -> None:
@@ -401,7 +267,7 @@ def test_kinds_of_chunks_are_kept_apart(body: Any) -> None:
         ("done", "", None),
     ]
     assert reading.answer == Response(
-        text="a", finish_reason="STOP", usage=Usage(5), reasoning="hm", tool_calls=(call,)
+        text="a", finish_reason="STOP", usage=Usage(5), reasoning="hm", tool_calls=(call,), finish="stop"
     )
 
 
@@ -410,12 +276,6 @@ def test_the_last_usage_counts() -> None:
     first, second = ({"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": n}} for n in (1, 2))
     reading = read(DIALECT, events(candidate({"text": "a"}, **first), second, candidate(finish="STOP")))
     assert reading.answer.usage == Usage(5, 2)
-
-
-def test_a_whole_answer_in_place_of_a_stream_is_taken_as_one() -> None:
-    """A relay that does not stream gives the chunks of a stream all the same."""
-    reading = read(DIALECT, json.dumps(candidate({"text": "a"}, finish="STOP")).encode())
-    assert [(chunk.kind, chunk.text) for chunk in reading.chunks] == [("text", "a"), ("done", "")]
 
 
 @pytest.mark.parametrize(
@@ -439,20 +299,6 @@ def test_a_connection_may_break_after_the_finish_reason() -> None:
     reader = DIALECT.reader()
     reader.feed(array(candidate({"text": "a"}, finish="STOP"))[:-1])
     assert (reader.complete, reader.finished, len(reader.end())) == (True, False, 1)
-
-
-def test_a_character_in_two_parts_is_one() -> None:
-    """Half a character waits for its other half."""
-    reading = read(
-        DIALECT, events(candidate({"text": "Hi \ud83d"}), candidate({"text": "\ude00!"}, finish="STOP"))
-    )
-    assert [chunk.text for chunk in reading.chunks] == ["Hi ", "\U0001f600!", ""]
-
-
-def test_an_element_of_the_array_that_is_no_json_is_malformed() -> None:
-    """After the text before it."""
-    reading = read(DIALECT, array(candidate({"text": "a"}))[:-2] + b",{x}]")
-    assert (reading.said(), reading.reason) == ("a", "malformed")
 
 
 # Over a socket

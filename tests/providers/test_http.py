@@ -140,13 +140,13 @@ def text_of(chunks: list[Chunk]) -> str:
 def test_a_completion_is_answered(driver: Driver, ask: Callable[..., HTTPProvider]) -> None:
     """A plain answer comes back as a Response."""
     assert driver.complete(ask(answering(http(ANSWER))), request()) == Response(
-        text="hello", finish_reason="stop"
+        text="hello", finish_reason="stop", finish="stop"
     )
 
 
 def test_a_stream_is_answered(driver: Driver, ask: Callable[..., HTTPProvider]) -> None:
     """The chunks come in order, the whole answer last."""
-    whole = Response(text="hello", finish_reason="stop")
+    whole = Response(text="hello", finish_reason="stop", finish="stop")
     assert driver.stream(ask(answering(STREAM)), request()) == [
         Chunk("hel"),
         Chunk("lo"),

@@ -1,4 +1,4 @@
-"""The ollama dialect: requests to bytes, bytes to answers, held to recorded streams however they are cut."""
+"""The ollama dialect: requests to bytes, bytes to answers. What all wires share is in ``test_reader``."""
 
 from __future__ import annotations
 
@@ -8,39 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llm_failover_nb.engine.classify import classify
-from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Message, Request, Response, Usage
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.ollama import OllamaDialect
 from llm_failover_nb.providers.presets import PRESETS, WIRES, make
 from tests.providers.raw_server import answering, chunked, http, serving
-from tests.providers.reading import (
-    bytewise,
-    check_against_label,
-    cuts,
-    failures_in_a_200,
-    read,
-    recorded,
-    summary,
-)
+from tests.providers.reading import ndjson as lines
+from tests.providers.reading import read, refused
 
 DIALECT = OllamaDialect()
-CASES = recorded("ollama")
-FAILURES = failures_in_a_200("ollama")
-
-MEMBERS = [
-    *("message", "content", "thinking", "tool_calls", "function", "arguments", "response", "done", "error"),
-    *("done_reason", "prompt_eval_count", "eval_count", "errors", "detail"),
-]
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=5),
-    max_leaves=25,
-)
 
 
 def said(content: str = "", **members: object) -> dict[str, object]:
@@ -51,74 +28,8 @@ def done(reason: str = "stop", **members: object) -> dict[str, object]:
     return said() | {"done": True, "done_reason": reason, **members}
 
 
-def lines(*messages: object) -> bytes:
-    return "".join(json.dumps(message) + "\n" for message in messages).encode()
-
-
 def answered(message: object) -> Response:
     return DIALECT.response(json.dumps(message).encode())
-
-
-def refused(body: bytes) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        DIALECT.response(body)
-    return caught.value
-
-
-# Recorded streams
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-@pytest.mark.parametrize("cut", ["whole", "bytewise", "as labelled"])
-def test_recorded_stream_reads_as_labelled(case: dict[str, Any], cut: str) -> None:
-    """Text, usage, finish reason and kind of error are those of the label."""
-    body = case["body"]
-    pieces = {
-        "whole": [body],
-        "bytewise": bytewise(body),
-        "as labelled": cuts(body, case.get("split_at", [])),
-    }
-    check_against_label(case, read(DIALECT, *pieces[cut]))
-
-
-def test_there_are_recorded_streams() -> None:
-    """The tests over them are not empty, and one says where to cut."""
-    assert (len(CASES), sum("split_at" in case for case in CASES)) == (9, 1)
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_a_stream_reads_the_same_however_it_is_cut(data: st.DataObject) -> None:
-    """Where the network cuts the bytes has no influence on chunks, answer and error."""
-    body = data.draw(st.sampled_from([case["body"] for case in CASES]))
-    body = body.replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r\n", b"\n\n"])))
-    places = data.draw(st.lists(st.integers(0, 1 << 16), max_size=20))
-    assert summary(DIALECT, *cuts(body, places)) == summary(DIALECT, body)
-
-
-@pytest.mark.parametrize("case", FAILURES, ids=lambda case: case["id"])
-def test_a_failure_in_a_200_is_of_the_kind_of_its_label(case: dict[str, Any]) -> None:
-    """An error line in place of an answer is classified as labelled."""
-    assert str(classify(refused(case["body"].encode()), wire="ollama").kind) == case["expect_kind"]
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.sampled_from([b"{", b"", b"\xef\xbb\xbf{"]), st.lists(st.binary(max_size=40), max_size=8))
-def test_garbage_is_a_provider_error(begin: bytes, pieces: list[bytes]) -> None:
-    """No bytes make the reader raise anything but a ProviderError."""
-    assert isinstance(read(DIALECT, begin, *pieces).error, ProviderError)
-
-
-@settings(max_examples=300, deadline=None)
-@given(ANY_JSON)
-def test_any_json_is_an_answer_or_a_provider_error(message: object) -> None:
-    """Members of the wrong type raise nothing but a ProviderError, streamed or not."""
-    read(DIALECT, lines(message))
-    try:
-        answer: object = answered(message)
-    except ProviderError as error:
-        answer = error
-    assert isinstance(answer, Response | ProviderError)
 
 
 # Requests
@@ -170,13 +81,6 @@ def test_nothing_is_dropped() -> None:
     assert DIALECT.dropped(Request("hi", seed=2**40, stop=tuple("abcdefgh"), schema={})) == ()  # type: ignore[arg-type]
 
 
-def test_a_request_that_is_no_json_is_the_requests_own_fault() -> None:
-    """What cannot be encoded is no reason to bench a model."""
-    with pytest.raises(ProviderError, match="cannot be written as JSON") as caught:
-        encoded(extra={"x": object()})
-    assert caught.value.kind is ErrorKind.REQUEST_SPECIFIC
-
-
 def test_a_key_goes_as_a_bearer() -> None:
     """The cloud wants one."""
     assert DIALECT.auth("k") == {"authorization": "Bearer k"}
@@ -193,14 +97,17 @@ def test_a_completion_is_read_whole() -> None:
         "prompt_eval_count": 9,
         "eval_count": 4,
     }
-    expected = Response(text="Paris", finish_reason="length", usage=Usage(9, 4), reasoning="Hm")
+    expected = Response(
+        text="Paris", finish_reason="length", usage=Usage(9, 4), reasoning="Hm", finish="length"
+    )
     assert answered(message) == expected
 
 
 def test_an_answer_of_generate_is_read() -> None:
     """The other endpoint has its text, and its thoughts, beside the rest."""
     message = {"response": "Paris", "thinking": "Hm", "done": True, "done_reason": "stop"}
-    assert answered(message) == Response(text="Paris", finish_reason="stop", reasoning="Hm")
+    expected = Response(text="Paris", finish_reason="stop", reasoning="Hm", finish="stop")
+    assert answered(message) == expected
 
 
 def test_a_tool_call_is_handed_on_in_whole_characters() -> None:
@@ -216,83 +123,28 @@ def test_a_completion_has_whole_characters() -> None:
     assert (answer.text, answer.reasoning) == ("\U0001f600 \ufffd", "\ufffd")
 
 
-def test_a_stream_sent_unasked_is_read() -> None:
-    """Lines in answer to a plain request are put together."""
-    assert DIALECT.response(lines(said("a"), said("b"), done())).text == "ab"
+@pytest.mark.parametrize("body", [b"\xc2\xa0{\n}", b"\xc2\xa0{\n{", b"{\n{"])
+def test_what_only_looks_like_lines_is_malformed(body: bytes) -> None:
+    """A blank that is none of JSON's, and an object that was cut, begin no stream of answers."""
+    assert refused(DIALECT, body).reason == "malformed"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html>login</html>",
-        b'{"message":{"con',
-        b"null",
-        b"3",
-        b"[]",
-        b'{"id":1}',
-        b"{" * 9999,
-        b"\xc2\xa0{\n{",
-    ],
-)
-def test_what_is_no_answer_is_malformed(body: bytes) -> None:
-    """HTML, cut JSON and JSON without the members of an answer are one transient failure."""
-    error = refused(body)
-    assert (error.reason, error.kind) == ("malformed", ErrorKind.TRANSIENT)
-
-
-@pytest.mark.parametrize("body", [b"\xc2\xa0{\n}", b"<html>", b"[]", b'"x"', b"data: {}\n\n"])
+@pytest.mark.parametrize("body", [b"\xc2\xa0{\n}", b"[]", b"data: {}\n\n"])
 def test_a_stream_that_is_none_of_this_wire_is_malformed(body: bytes) -> None:
-    """Login pages and streams of other wires are not taken for a cut answer."""
+    """Those of other wires are not taken for a cut answer."""
     assert read(DIALECT, body).reason == "malformed"
 
 
-@pytest.mark.parametrize("finish", ["stop", None])
-def test_an_empty_answer_is_an_error(finish: str | None) -> None:
-    """Nothing but a stop is a fault."""
-    assert refused(json.dumps(said() | {"done": True, "done_reason": finish}).encode()).reason == "empty"
+def test_an_object_over_several_lines_is_a_whole_answer() -> None:
+    """As a relay writes it that indents its JSON."""
+    body = json.dumps(said("a") | {"done": True}, indent=2).encode()
+    assert DIALECT.response(body).text == "a"
 
 
 @pytest.mark.parametrize("finish", ["length", "load", "unload"])
 def test_an_empty_answer_may_be_meant(finish: str) -> None:
     """A limit reached before the first word, or a model that was only loaded, explains the silence."""
     assert answered(done(finish)).finish_reason == finish
-
-
-def test_thoughts_alone_are_an_answer() -> None:
-    """A model that only thought did not fail."""
-    assert answered(said(thinking="hm") | {"done": True}).reasoning == "hm"
-
-
-# Errors
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b'{"error":"no"}', b'{"message":"no"}', b'{"detail":"no"}', b'{"errors":["no"]}', b'[{"error":"no"}]'],
-)
-def test_what_an_error_means_is_left_to_classify(body: bytes) -> None:
-    """An error, the server's own or that of a proxy before it, carries no kind."""
-    error = refused(body)
-    assert (error.kind, error.message) == (None, "no")
-
-
-def test_the_text_before_an_error_line_comes_first() -> None:
-    """Text and error in one read: the text is handed out, then the error is raised."""
-    reading = read(DIALECT, lines(said("a"), {"error": "runner stopped"}, said("b")))
-    assert (reading.said(), str(reading.error)) == ("a", "runner stopped")
-
-
-def test_a_line_that_is_no_json_is_malformed() -> None:
-    """After the text before it."""
-    reading = read(DIALECT, lines(said("a")) + b"oops\n")
-    assert (reading.said(), reading.reason) == ("a", "malformed")
-
-
-def test_an_oversized_line_keeps_the_text_before_it() -> None:
-    """A line over the limit is malformed, after what came before it."""
-    reading = read(DIALECT, lines(said("a")) + b'{"x":"' + b"x" * (5 << 20))
-    assert (reading.said(), reading.reason) == ("a", "malformed")
 
 
 # Streams
@@ -314,7 +166,7 @@ def test_kinds_of_chunks_are_kept_apart() -> None:
         ("done", "", None),
     ]
     assert reading.answer == Response(
-        text="a", finish_reason="stop", usage=Usage(5, 2), reasoning="hm", tool_calls=(call,)
+        text="a", finish_reason="stop", usage=Usage(5, 2), reasoning="hm", tool_calls=(call,), finish="stop"
     )
 
 
@@ -339,18 +191,6 @@ def test_a_stream_without_its_last_line_was_cut(rest: bytes) -> None:
     """Only "done": true makes an answer whole."""
     reading = read(DIALECT, lines(said("x")) + rest)
     assert (reading.said(), reading.reason) == ("x", "cut")
-
-
-def test_a_character_in_two_lines_is_one() -> None:
-    """Half a character waits for its other half."""
-    reading = read(DIALECT, lines(said("Hi \ud83d"), said("\ude00!"), done()))
-    assert [chunk.text for chunk in reading.chunks] == ["Hi ", "\U0001f600!", ""]
-
-
-def test_half_a_character_that_stays_alone_is_replaced() -> None:
-    """In the chunks as in the whole answer."""
-    reading = read(DIALECT, lines(said("a\ud83d"), done()))
-    assert (reading.said(), reading.answer.text) == ("a\ufffd", "a\ufffd")
 
 
 def test_line_separators_in_a_text_end_no_line() -> None:

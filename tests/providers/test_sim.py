@@ -136,7 +136,7 @@ def test_echo_answers_with_the_prompt(call):
         system="Be brief",
     )
     assert call(request) == Response(
-        text="It  is\nso ", finish_reason="stop", usage=Usage(input_tokens=8, output_tokens=3)
+        text="It  is\nso ", finish_reason="stop", usage=Usage(input_tokens=8, output_tokens=3), finish="stop"
     )
 
 
@@ -168,7 +168,12 @@ def test_a_stream_comes_word_by_word():
         Chunk(" b"),
         Chunk(
             kind="done",
-            response=Response(text="a b", finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=2)),
+            response=Response(
+                text="a b",
+                finish_reason="stop",
+                usage=Usage(input_tokens=2, output_tokens=2),
+                finish="stop",
+            ),
         ),
     ]
 
