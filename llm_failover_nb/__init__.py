@@ -13,7 +13,7 @@ This module holds the public names, each imported when it is first used, and wir
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from llm_failover_nb.engine import builtin_providers
+from llm_failover_nb.engine import builtin_providers, provider_sources
 
 __version__ = "0.1.0"
 
@@ -49,8 +49,10 @@ if TYPE_CHECKING:
         queued,
         set_failover_observer,
     )
+    from llm_failover_nb.engine.explain import explain
     from llm_failover_nb.engine.model import Model
     from llm_failover_nb.engine.policy import Policy, get_failover_defaults, set_failover_defaults
+    from llm_failover_nb.engine.registry import ProviderInfo
     from llm_failover_nb.engine.secret import Secret
     from llm_failover_nb.engine.types import Chunk, Message, Request, Response, Usage
     from llm_failover_nb.notebook.frames import events_frame
@@ -73,6 +75,7 @@ __all__ = [
     "Model",
     "Policy",
     "ProviderError",
+    "ProviderInfo",
     "Registry",
     "Request",
     "Response",
@@ -83,6 +86,7 @@ __all__ = [
     "bench_model",
     "classify",
     "events_frame",
+    "explain",
     "failover_model",
     "get_failover_defaults",
     "get_failover_observer",
@@ -107,8 +111,10 @@ _HOME = {
         "ProviderError StreamInterrupted",
         "engine.events": "AttemptRecord EventLog FailoverEvent get_failover_observer queued "
         "set_failover_observer",
+        "engine.explain": "explain",
         "engine.model": "Model",
         "engine.policy": "Policy get_failover_defaults set_failover_defaults",
+        "engine.registry": "ProviderInfo",
         "engine.secret": "Secret",
         "engine.types": "Chunk Message Request Response Usage",
         "notebook.frames": "events_frame",
@@ -124,6 +130,7 @@ builtin_providers.update(
         f"{__name__}.providers.register:make",
     )
 )
+provider_sources["settings"] = f"{__name__}.providers.register:from_settings"
 
 
 def __getattr__(name: str) -> object:

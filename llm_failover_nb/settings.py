@@ -10,6 +10,13 @@ The file is ``settings.toml`` in the user's configuration folder, or the one tha
 
     [local.models]                         # local/qwen; relative to this file
     qwen = "~/models/qwen.gguf"
+
+    [providers.lab]                        # lab/MODEL; wins over a built-in name
+    base_url = "https://llm.example.org/v1"
+    wire = "openai"                        # or anthropic, gemini, ollama; a built-in name has its own
+    key_env = "LAB_KEY"                    # the variable with the key; the key itself is refused here
+    allow_http = false                     # true lets the key travel over plain http to another machine
+    headers = { "x-team" = "nlp" }
 """
 
 from __future__ import annotations
@@ -22,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED_MODEL",
+    "ProviderSettings",
     "SETTINGS_VARIABLE",
     "Settings",
     "SettingsError",
@@ -42,11 +51,18 @@ __all__ = [
 SETTINGS_VARIABLE = "LLM_FAILOVER_NB_SETTINGS"
 EMBEDDED_MODEL = "smollm2"
 
-_KEYS = ("aliases", "chain", "local")
+_KEYS = ("aliases", "chain", "local", "providers")
 _LOCAL_KEYS = ("models",)
+_PROVIDER_KEYS = ("allow_http", "base_url", "headers", "key_env", "wire")
 
-_HEADER = re.compile(r"\s*\[+([^\]]+)\]")
+# Three facts of the layer above, which this one cannot import; tests hold them to it.
+_WIRES = ("anthropic", "gemini", "ollama", "openai")
+_KEY_HEADERS = ("authorization", "cookie", "key", "secret", "token")  # how the names of such headers end
+_LONGEST_LOWER_NAME = 24  # a variable that is not upper case, and longer than this, is rather a key
+
+_TABLE = re.compile(r"\s*\[+([^\]]+)\]")
 _SETTING = re.compile(r"\s*([^=#\[]+?)\s*=")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class SettingsError(FailoverError, ValueError):
@@ -65,6 +81,27 @@ class SettingsError(FailoverError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One ``[providers.NAME]``: an endpoint whose models are ``NAME/MODEL``.
+
+    Args:
+        base_url: Where it listens, ``http`` or ``https``, with a host.
+        wire: The dialect it speaks; ``None`` leaves it to the name: a built-in one has its own.
+        key_env: The environment variable with its key; ``None`` when the file names none.
+        allow_http: Whether the key may travel over plain http to a host other than this machine.
+        headers: Further headers to send; none of them carries a key.
+        line: Where the entry stands in the file, from 1; two that differ by it alone are equal.
+    """
+
+    base_url: str
+    wire: str | None = None
+    key_env: str | None = None
+    allow_http: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the user has set.
 
@@ -72,12 +109,14 @@ class Settings:
         aliases: Short names for specs or chains.
         chain: The chain of cells that name none; ``None`` when not set.
         local: GGUF files by the name that follows ``local/``.
+        providers: Endpoints by the name that stands before the slash.
         path: The file that this was, or would have been, read from.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     chain: str | None = None
     local: Mapping[str, Path] = field(default_factory=dict)
+    providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     path: Path | None = None
 
 
@@ -99,6 +138,16 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
             of the wrong type.
     """
     file = settings_path() if path is None else Path(path)
+    try:
+        return _read(file)
+    except SettingsError as error:
+        refused = error
+    # A key may stand in the file by mistake, and tracebacks show the locals of the frames that read it.
+    refused.__context__ = None
+    raise refused.with_traceback(None)
+
+
+def _read(file: Path) -> Settings:
     text = _text(file)
     return Settings(path=file) if text is None else _Reader(file, text).settings()
 
@@ -131,6 +180,12 @@ class _Reader:
             aliases=self._texts("aliases", top.get("aliases", {})),
             chain=self._filled("chain", top["chain"]) if "chain" in top else None,
             local=self._models(self._texts("local.models", local.get("models", {}))),
+            providers=MappingProxyType(
+                {
+                    name: self._provider(name, entry)
+                    for name, entry in self._table("providers", top.get("providers", {})).items()
+                }
+            ),
             path=self._file,
         )
 
@@ -159,6 +214,98 @@ class _Reader:
         folder = self._file.absolute().parent
         return MappingProxyType({name: folder / Path(file).expanduser() for name, file in files.items()})
 
+    def _provider(self, provider: str, value: object) -> ProviderSettings:
+        within = f"providers.{provider}"
+        if not provider or set(provider) & set("/, \t\n"):
+            raise self._error(
+                within, f"{provider!r} is no name for a provider: give it one without slash, comma or space"
+            )
+        entry = self._table(within, value)
+        if "api_key" in entry:
+            raise self._error(
+                f"{within}.api_key",
+                f"{within}.api_key would be a key written in this file; put the key into an environment "
+                'variable, and write its name here: key_env = "LAB_KEY"',
+            )
+        self._only_known(entry, _PROVIDER_KEYS, within=within)
+        if "base_url" not in entry:
+            raise self._error(
+                within, f'{within} has no base_url; write base_url = "https://llm.example.org/v1"'
+            )
+        return ProviderSettings(
+            base_url=self._base_url(f"{within}.base_url", entry["base_url"]),
+            wire=self._wire(f"{within}.wire", entry["wire"]) if "wire" in entry else None,
+            key_env=self._variable(f"{within}.key_env", entry["key_env"]) if "key_env" in entry else None,
+            allow_http=self._switch(f"{within}.allow_http", entry.get("allow_http", False)),
+            headers=self._headers(f"{within}.headers", entry.get("headers", {})),
+            line=_line_of(within, self._text),
+        )
+
+    def _base_url(self, name: str, value: object) -> str:
+        url = self._filled(name, value)
+        shown = url.rpartition("@")[2]  # what stands before it may be a password
+        try:
+            parts = urlsplit(url)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            raise self._error(name, f"{name} {shown!r} is no URL: {error}") from None
+        if "@" in parts.netloc:
+            raise self._error(
+                name,
+                f"{name} holds a user name or a password, which is not sent; take it out, and name the "
+                'variable with the key: key_env = "LAB_KEY"',
+            )
+        if not whole:
+            raise self._error(
+                name,
+                f"{name} {shown!r} does not begin with https:// or http:// and a host; write it whole: "
+                'base_url = "https://llm.example.org/v1"',
+            )
+        return url
+
+    def _wire(self, name: str, value: object) -> str:
+        wire = self._filled(name, value)
+        if wire in _WIRES:
+            return wire
+        near = difflib.get_close_matches(wire.lower(), _WIRES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of: {', '.join(_WIRES)}"
+        raise self._error(name, f"{name} {wire!r} is not known; {hint}")
+
+    def _variable(self, name: str, value: object) -> str:
+        if isinstance(value, str) and _could_be_a_variable(value.strip()):
+            return value.strip()
+        raise self._error(
+            name,
+            f"{name} is the name of an environment variable, such as LAB_KEY; what stands there is none, and "
+            "is not shown here in case it is a key",
+        )
+
+    def _switch(self, name: str, value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        key = name.rpartition(".")[2]
+        raise self._error(name, f"{name} is true or false, not {value!r}; write {key} = true")
+
+    def _headers(self, name: str, value: object) -> Mapping[str, str]:
+        # The value is not shown: it may be one that carries a key.
+        if not isinstance(value, dict):
+            raise self._error(name, f'{name} is a table of texts; write headers = {{ "x-team" = "nlp" }}')
+        for header in value:
+            if header.lower().endswith(_KEY_HEADERS):
+                raise self._error(
+                    f"{name}.{header}",
+                    f"{name}.{header} would be a key written in this file; name its variable instead: "
+                    'key_env = "LAB_KEY", or give the header in code: register_provider(…, headers=…)',
+                )
+        headers = self._texts(name, value)
+        for header, text in headers.items():
+            if not (_HEADER_NAME.fullmatch(header) and text.isascii() and text.isprintable()):
+                raise self._error(
+                    f"{name}.{header}",
+                    f"{name}.{header} holds a character that no header can carry; leave it out",
+                )
+        return headers
+
     def _texts(self, name: str, value: object) -> Mapping[str, str]:
         items = self._table(name, value)
         return MappingProxyType({key: self._filled(f"{name}.{key}", item) for key, item in items.items()})
@@ -178,18 +325,37 @@ class _Reader:
         return SettingsError(problem, path=self._file, line=_line_of(name, self._text))
 
 
+def _could_be_a_variable(name: str) -> bool:
+    """Whether this looks like a variable's name and not like a key that was pasted in its place."""
+    return name.isidentifier() and name.isascii() and (name.isupper() or len(name) <= _LONGEST_LOWER_NAME)
+
+
 def _line_of(name: str, text: str) -> int | None:
-    """The line that sets the dotted ``name``, as far as reading line by line can tell: tomllib keeps none."""
-    table = ""
+    """The line that sets the dotted ``name``, or else that of what it stands in: inline tables have one."""
+    while name:
+        if (line := _line_setting(name, text)) is not None:
+            return line
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _line_setting(name: str, text: str) -> int | None:
+    """The line that sets ``name``, as far as reading line by line can tell: tomllib keeps none."""
+    name, table = _bare(name), ""
     for number, line in enumerate(text.splitlines(), 1):
-        match = _HEADER.match(line) or _SETTING.match(line)
+        match = _TABLE.match(line) or _SETTING.match(line)
         if match is None:
             continue
-        here = re.sub(r"[\s\"']", "", match[1])
-        if match.re is _HEADER:
+        here = _bare(match[1])
+        if match.re is _TABLE:
             table = f"{here}."
         else:
             here = table + here
         if here == name or here.startswith(f"{name}."):
             return number
     return None
+
+
+def _bare(name: str) -> str:
+    """A dotted name without quotes and spaces, in which TOML leaves a choice."""
+    return re.sub(r"[\s\"']", "", name)

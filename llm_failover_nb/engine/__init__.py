@@ -5,3 +5,10 @@ builtin_providers: dict[str, str] = {}
 
 Filled once by the package's ``__init__``, so that the engine imports no provider.
 """
+
+provider_sources: dict[str, str] = {}
+"""Where registries look for a name before they look at the built-in ones: what the source is called ->
+``module:function``, the function called at each look and returning what makes each provider, by name.
+
+Filled once, likewise.
+"""

@@ -28,6 +28,7 @@ __all__ = [
     "parse_cell",
     "parse_command",
     "parse_duration",
+    "parse_optional",
     "parse_spec",
 ]
 
@@ -159,7 +160,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("", "", "the default chain and the benches"),
     Command("bench", "SPEC [10m|2h|1d|forever]", "pass a model by, for that long or until lifted"),
     Command("unbench", "SPEC", "lift a bench"),
+    Command("models", "[TEXT]", "the providers, aliases and models there are, or those that match"),
     Command("events", "", "every attempt and bench change, as a DataFrame"),
+    Command("explain", "[NAME]", "what failed last, or the exception in a variable, and what to do"),
     Command("help", "", "this list"),
 )
 """The subcommands of ``%llm``, in the order of the help."""
@@ -229,6 +232,15 @@ def parse_spec(words: tuple[str, ...]) -> str:
         ArgumentError: When it is missing, or more follows.
     """
     return _some(words, "unbench", most=1)[0]
+
+
+def parse_optional(name: str, words: tuple[str, ...]) -> str:
+    """The one word that may follow the subcommand ``name``; empty where there is none.
+
+    Raises:
+        ArgumentError: When more follow.
+    """
+    return "".join(_at_most(1, words, name))
 
 
 def parse_duration(text: str) -> float | None:
@@ -312,9 +324,16 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def _some(words: tuple[str, ...], name: str, *, most: int) -> tuple[str, ...]:
-    typed = next(command.typed for command in COMMANDS if command.name == name)
     if not words:
-        raise ArgumentError(f"%llm {name} names no model: write {typed}")
+        raise ArgumentError(f"%llm {name} names no model: write {_typed(name)}")
+    return _at_most(most, words, name)
+
+
+def _at_most(most: int, words: tuple[str, ...], name: str) -> tuple[str, ...]:
     if len(words) > most:
-        raise ArgumentError(f"{words[most]!r} is one word too many: write {typed}")
+        raise ArgumentError(f"{words[most]!r} is one word too many: write {_typed(name)}")
     return words
+
+
+def _typed(name: str) -> str:
+    return next(command.typed for command in COMMANDS if command.name == name)

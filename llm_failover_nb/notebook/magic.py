@@ -20,7 +20,6 @@ from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.events import checked_observers, current_cell, get_failover_observer
 from llm_failover_nb.engine.types import Chunk, Response
 from llm_failover_nb.notebook import render
-from llm_failover_nb.notebook.aliases import FileAliases
 from llm_failover_nb.notebook.arguments import (
     COMMANDS,
     KEYS,
@@ -29,12 +28,16 @@ from llm_failover_nb.notebook.arguments import (
     parse_bench,
     parse_cell,
     parse_command,
+    parse_optional,
     parse_spec,
 )
+from llm_failover_nb.notebook.failures import CellFailed, CellLog, Failures, in_variable, last_error
+from llm_failover_nb.notebook.inventory import Inventory, matching, nearest
 from llm_failover_nb.notebook.live import CellScreen, Live
+from llm_failover_nb.notebook.settings_file import SettingsFile
 from llm_failover_nb.notebook.text import plain
 from llm_failover_nb.providers import local
-from llm_failover_nb.settings import load_settings, settings_path
+from llm_failover_nb.settings import Settings, load_settings, settings_path
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +52,7 @@ __all__ = ["LLM", "CellFailed", "load", "unload"]
 _NAME = "llm"
 _LOCAL = "local/smollm2"
 _ECHO = "sim/echo"
+_MODELS_HINT = "MODEL is the name that the provider gives it; %llm models TEXT lists what matches"
 _CHOOSE = "to choose, write %%llm chain=provider/model, or set chain in the settings (%llm help says where)"
 
 
@@ -64,21 +68,6 @@ _HELP = (
 )
 
 
-class CellFailed(FailoverError):
-    """No model answered a cell. The failure itself, such as ``AllModelsFailed``, is ``__cause__``.
-
-    IPython prints a group of exceptions, which ``AllModelsFailed`` is, past the cell's error output. This is
-    no group: the cell gets a short error output, at which nbclient and papermill stop.
-    """
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__(lines[0])
-        self.lines = lines
-
-    def _render_traceback_(self) -> list[str]:
-        return self.lines
-
-
 @dataclass(frozen=True, slots=True)
 class _Choice:
     """A chain as text, and what to tell the user about it where nobody chose it."""
@@ -89,9 +78,10 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What one cell asks, and how things stood when it began."""
+    """What one cell asks, how things stood when it began, and what is noted of its call."""
 
     chain: Chain
+    log: CellLog
     prompt: str
     arguments: CellArguments
     note: str
@@ -117,7 +107,8 @@ class LLM:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self._aliases = FileAliases(process_registry)
+        self._settings = SettingsFile(process_registry)
+        self._failures: Failures | None = None
 
     @no_var_expand
     def cell(self, line: str, cell: str) -> None:
@@ -137,14 +128,16 @@ class LLM:
             prompt = _prompt(cell)
             choice = self._choice(arguments.chain)
             live = Live(CellScreen(), watched=arguments.stream and _can_update(self._shell))
-            chain = _chain(choice.chain, live)
+            log = CellLog()
+            chain = _chain(choice.chain, live, log)
         benched, now = tuple(process_benches.list()), process_benches.clock.now()
-        question = _Question(chain, prompt, arguments, choice.note, benched, now)
+        question = _Question(chain, log, prompt, arguments, choice.note, benched, now)
         if arguments.out is not None:
             # What an earlier run left there would be taken for this one's answer.
             self._shell.user_ns.pop(arguments.out, None)
         # Not execution_count, which newer IPythons have already raised for the next cell.
-        with _cell_number(len(self._shell.user_ns.get("In", ())) - 1):
+        number = str(len(self._shell.user_ns.get("In", ())) - 1)
+        with _cell_number(number), self._kept_failures(number, log):
             response = _answered(question, live)
         if arguments.out is not None:
             self._shell.user_ns[arguments.out] = response
@@ -156,6 +149,8 @@ class LLM:
             "": self._status,
             "bench": self._bench,
             "unbench": self._unbench,
+            "models": self._models,
+            "explain": self._explain,
             "help": self._help,
         }
         with _usage_errors():
@@ -165,22 +160,32 @@ class LLM:
             commands[name](words)
         return None
 
+    @contextmanager
+    def _kept_failures(self, cell: str, log: CellLog) -> Iterator[None]:
+        """Keep what fails within for ``%llm explain``; what failed earlier stays where nothing does."""
+        ended: BaseException | None = None
+        try:
+            yield
+        except CellFailed as failed:
+            ended = failed.__cause__
+            raise
+        finally:
+            failures = log.failures(cell, ended)
+            self._failures = failures if failures.errors else self._failures
+
     def _choice(self, given: str | None = None) -> _Choice:
+        settings = self._followed()
+        return _default_choice(settings) if given is None else _Choice(given)
+
+    def _followed(self) -> Settings:
+        """The settings as they are now, the registry brought to them."""
         settings = load_settings()
-        self._aliases.follow(settings.aliases)
-        if given is not None:
-            return _Choice(given)
-        if settings.chain is not None:
-            return _Choice(settings.chain)
-        if local.available():
-            what = f"no chain is set, so {_LOCAL} answers: a small model on this machine, often wrong"
-            return _Choice(_LOCAL, f"{what}; {_CHOOSE}")
-        what = f"no chain is set and no local model is installed, so {_ECHO} only repeats the prompt"
-        return _Choice(_ECHO, f"{what}; {_CHOOSE}")
+        self._settings.follow(settings)
+        return settings
 
     def withdraw(self) -> None:
-        """Take back the aliases that the settings file brought into the registry."""
-        self._aliases.follow({})
+        """Take back what the settings file brought into the registry."""
+        self._settings.follow(Settings())
 
     # The subcommands
 
@@ -226,6 +231,32 @@ class LLM:
             return list(dict.fromkeys(specs))
         raise ArgumentError(f"{text!r} names no model: write provider/model, such as openai/gpt-x")
 
+    def _models(self, words: tuple[str, ...]) -> None:
+        text, settings = parse_optional("models", words), self._followed()
+        benches, now = process_benches.list(), process_benches.clock.now()
+        inventory = Inventory(process_registry, settings, benches, now)
+        tables = inventory.tables(_default_choice(settings).chain)
+        shown = matching(tables, text)
+        if not any(table.lines for table in shown):
+            near = nearest(tables, text)
+            hint = f"did you mean {' or '.join(near)}?" if near else "%llm models alone lists everything"
+            _say(f"nothing matches {text!r}; {hint}")
+            return
+        Live(CellScreen(), watched=False).finish(
+            render.listing_html(shown, hint=_MODELS_HINT), render.listing_text(shown, hint=_MODELS_HINT)
+        )
+
+    def _explain(self, words: tuple[str, ...]) -> None:
+        name = parse_optional("explain", words)
+        failures = in_variable(name, self._shell.user_ns) if name else self._failures or last_error()
+        if failures is None:
+            _say("nothing has failed yet")
+            return
+        title, rows = failures.title, failures.rows()
+        Live(CellScreen(), watched=False).finish(
+            render.explained_html(title, rows), render.explained_text(title, rows)
+        )
+
     def _help(self, _: tuple[str, ...]) -> None:
         hint = f"settings: {settings_path()}"
         Live(CellScreen(), watched=False).finish(
@@ -259,9 +290,20 @@ def _is_ours(magic: object) -> bool:
 # One call
 
 
-def _chain(text: str, live: Live) -> Chain:
-    observers = (*checked_observers(get_failover_observer()), live.left)
-    return parse_chain(text, midstream="restart", observer=observers)
+def _default_choice(settings: Settings) -> _Choice:
+    """The chain of a cell that names none."""
+    if settings.chain is not None:
+        return _Choice(settings.chain)
+    if local.available():
+        what = f"no chain is set, so {_LOCAL} answers: a small model on this machine, often wrong"
+        return _Choice(_LOCAL, f"{what}; {_CHOOSE}")
+    what = f"no chain is set and no local model is installed, so {_ECHO} only repeats the prompt"
+    return _Choice(_ECHO, f"{what}; {_CHOOSE}")
+
+
+def _chain(text: str, live: Live, log: CellLog) -> Chain:
+    observers = (*checked_observers(get_failover_observer()), live.left, log.left)
+    return parse_chain(text, midstream="restart", observer=observers, log=log)
 
 
 def _answered(question: _Question, live: Live) -> Response:
@@ -288,12 +330,12 @@ def _answered(question: _Question, live: Live) -> Response:
         )
         return response
     # Outside of the `except`: a group among the contexts, too, would send IPython past the error output.
-    text, passed, note = live.partial, question.passed(), question.note
+    text, passed, records, note = live.partial, question.passed(), tuple(question.log), question.note
     live.finish(
-        render.failure_html(failure, text=text, passed=passed, note=note),
-        render.failure_text(failure, text=text, passed=passed, note=note),
+        render.failure_html(failure, text=text, passed=passed, attempts=records, note=note),
+        render.failure_text(failure, text=text, passed=passed, attempts=records, note=note),
     )
-    raise CellFailed(render.failure_lines(failure, passed=passed)) from failure
+    raise CellFailed(render.failure_lines(failure, passed=passed, attempts=records)) from failure
 
 
 def _ask(question: _Question, live: Live) -> Response:
@@ -329,9 +371,9 @@ def _can_update(shell: InteractiveShell) -> bool:
 
 
 @contextmanager
-def _cell_number(number: int) -> Iterator[None]:
+def _cell_number(number: str) -> Iterator[None]:
     """Mark what is recorded within as coming from this cell."""
-    token = current_cell.set(str(number))
+    token = current_cell.set(number)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+from typing import Literal
 
 from llm_failover_nb.engine.bench import BenchedModel
 from llm_failover_nb.engine.errors import AllModelsFailed, FailoverError, ProviderError
@@ -24,11 +25,15 @@ from llm_failover_nb.notebook.text import plain
 
 __all__ = [
     "HelpPart",
+    "Listed",
+    "Listing",
     "Row",
     "Standing",
     "answer_html",
     "answer_text",
     "bench_words",
+    "explained_html",
+    "explained_text",
     "failed_rows",
     "failure_html",
     "failure_lines",
@@ -37,6 +42,8 @@ __all__ = [
     "help_text",
     "interrupted_words",
     "left_words",
+    "listing_html",
+    "listing_text",
     "live_html",
     "live_text",
     "partial_html",
@@ -48,6 +55,12 @@ __all__ = [
 
 # An error's text in a table; a provider may send pages.
 _LONGEST_ERROR = 300
+
+# A name up to this long, in characters, stands in one line however narrow the column.
+_SHORT_NAME = 24
+
+# The parts of names, addresses and variables, each with the sign that ends it.
+_PARTS = re.compile(r"[^/._-]*[/._-]+|[^/._-]+")
 
 # They reverse the order of what follows on a line: fit to forge names.
 _DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -96,6 +109,7 @@ _UNKNOWN_REASON = ("failed", "read what it says, or add a model to the chain")
 
 # What a state looks like, beside its words: shapes that every font has, so no pause sign.
 _READY, _NO_KEY, _BENCHED = "●", "○", "■"
+_MARKS = {"ready": _READY, "missing": _NO_KEY, "benched": _BENCHED}
 
 _STYLE = """<style>
 .llm-failover{--lf-ink:var(--jp-content-font-color1,currentColor);
@@ -113,6 +127,7 @@ color:color-mix(in srgb,var(--lf-ink) 78%,transparent)}
 .llm-failover details{margin:.2em 0 0}
 .llm-failover summary{cursor:pointer;width:fit-content}
 .llm-failover .lf-scroll{overflow-x:auto;margin:.4em 0}
+.llm-failover .lf-scroll+p{margin-top:.8em}
 .llm-failover .lf-table{border-collapse:collapse;table-layout:auto;width:100%;margin:0;
 font-size:1em;line-height:1.45;color:inherit}
 .llm-failover .lf-table tbody tr:nth-child(n){background:none}
@@ -125,6 +140,7 @@ padding:.3em .8em .3em 0;border:0;border-bottom:1px solid var(--lf-line);backgro
 .llm-failover .lf-table .lf-typed{width:45%}
 .llm-failover .lf-table .lf-typed samp{white-space:pre}
 .llm-failover samp{font-family:var(--jp-code-font-family,monospace);font-size:.94em;white-space:pre-wrap}
+.llm-failover .lf-table .lf-name samp{white-space:nowrap}
 .llm-failover .lf-answer{overflow-x:auto;overflow-y:hidden}
 .llm-failover .lf-answer>:first-child{margin-top:.2em}
 .llm-failover .lf-answer>:last-child{margin-bottom:0}
@@ -152,6 +168,7 @@ class Row:
         then: What followed for the model, or what a person can do.
         asked: Whether it was asked at all; else it was passed by.
         benched: Whether it was benched when the call began: asked all the same, it was best effort.
+        note: What else is worth knowing, such as what it was asked without.
     """
 
     model: str
@@ -161,6 +178,7 @@ class Row:
     then: str = ""
     asked: bool = True
     benched: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +209,34 @@ class HelpPart:
     rows: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One thing that can be asked.
+
+    Args:
+        cells: What to write and where it is, in the order of the listing's columns; last, how it stands.
+        standing: Whether it can be asked now, lacks something, or is benched.
+    """
+
+    cells: tuple[str, ...]
+    standing: Literal["ready", "missing", "benched"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A table of what can be asked.
+
+    Args:
+        title: What is listed, in a word or two.
+        columns: The heads of the columns.
+        lines: Its lines, in order.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Listed, ...]
+
+
 def failed_rows(attempts: Sequence[AttemptRecord], zone: tzinfo | None = None) -> tuple[Row, ...]:
     """One row an entry that was asked and left, in order, from the records of a call.
 
@@ -202,7 +248,8 @@ def failed_rows(attempts: Sequence[AttemptRecord], zone: tzinfo | None = None) -
     for position in dict.fromkeys(record.position for record in attempts):
         asked = [record for record in attempts if record.position == position and record.attempt]
         if asked and asked[-1].outcome != "ok":
-            rows.append(_failed_row(asked[-1], len(asked), zone))
+            row = _failed_row(asked[-1], len(asked), zone)
+            rows.append(replace(row, note=_notes(asked).get(row.model, "")))
     return tuple(rows)
 
 
@@ -304,16 +351,24 @@ def interrupted_words(*, partial: bool, out: bool) -> str:
 # A failure
 
 
-def failure_html(error: FailoverError, *, text: str = "", passed: Sequence[Row] = (), note: str = "") -> str:
+def failure_html(
+    error: FailoverError,
+    *,
+    text: str = "",
+    passed: Sequence[Row] = (),
+    attempts: Sequence[AttemptRecord] = (),
+    note: str = "",
+) -> str:
     """Why no model answered: one row a model, with its reason and what to do.
 
     Args:
         error: What the call ended with.
         text: The part of an answer that had come.
         passed: As :func:`passed_rows` gives them.
+        attempts: The call's records, for their notes.
         note: One line to stand below.
     """
-    rows = _failure_rows(error, passed)
+    rows = _failure_rows(error, passed, attempts)
     table = _table(rows, "what to do") if rows else ""
     return _page(
         _answer(text) if text.strip() else "",
@@ -323,15 +378,24 @@ def failure_html(error: FailoverError, *, text: str = "", passed: Sequence[Row] 
     )
 
 
-def failure_text(error: FailoverError, *, text: str = "", passed: Sequence[Row] = (), note: str = "") -> str:
+def failure_text(
+    error: FailoverError,
+    *,
+    text: str = "",
+    passed: Sequence[Row] = (),
+    attempts: Sequence[AttemptRecord] = (),
+    note: str = "",
+) -> str:
     """:func:`failure_html` for a terminal."""
-    lines = [text, _said_in_short(error, passed), *_failure_table(error, passed), _line(note)]
+    lines = [text, _said_in_short(error, passed), *_failure_table(error, passed, attempts), _line(note)]
     return _joined(filter(None, lines))
 
 
-def failure_lines(error: FailoverError, *, passed: Sequence[Row] = ()) -> list[str]:
+def failure_lines(
+    error: FailoverError, *, passed: Sequence[Row] = (), attempts: Sequence[AttemptRecord] = ()
+) -> list[str]:
     """A failure in a line of its own and a line a model: what a traceback would bury."""
-    return [_headline(error), *_failure_table(error, passed)]
+    return [_headline(error), *_failure_table(error, passed, attempts)]
 
 
 # While it runs
@@ -447,6 +511,52 @@ def help_text(parts: Sequence[HelpPart], *, hint: str = "") -> str:
     return plain("\n\n".join(filter(None, [*blocks, hint])))
 
 
+# What there is to ask
+
+
+def listing_html(listings: Sequence[Listing], *, hint: str = "") -> str:
+    """What there is to ask, a table a kind, each line with a mark of whether it can be asked now.
+
+    Args:
+        listings: The tables, in order; those without a line are left out.
+        hint: One line to stand at the end.
+    """
+    tables = "".join(_listing(listing) for listing in listings if listing.lines)
+    return _page(f"<div class='lf-small mathjax_ignore'>{tables}<p>{_escaped(_line(hint))}</p></div>")
+
+
+def listing_text(listings: Sequence[Listing], *, hint: str = "") -> str:
+    """:func:`listing_html` for a terminal."""
+    blocks = ["\n".join(_listing_lines(listing)) for listing in listings if listing.lines]
+    return plain("\n\n".join(filter(None, [*blocks, _line(hint)])))
+
+
+# Failures explained
+
+
+def explained_html(title: str, rows: Sequence[Row], *, hint: str = "") -> str:
+    """What each failure was and what to do, in the look of a failure's own table.
+
+    Args:
+        title: Whose failures these are.
+        rows: One a failure: ``why`` is what it was, ``then`` what to do.
+        hint: One line to stand at the end.
+    """
+    end = f"<p>{_escaped(_line(hint))}</p>" if hint else ""
+    return _page(
+        f"<div class='lf-small mathjax_ignore'><p><b>{_escaped(_line(title))}</b></p>"
+        f"{_table(rows, 'what to do')}{end}</div>"
+    )
+
+
+def explained_text(title: str, rows: Sequence[Row], *, hint: str = "") -> str:
+    """:func:`explained_html` for a terminal: two lines a failure."""
+    lines = [
+        line for row in rows for line in (f"{_line(row.model)}: {_line(row.why)}", f"  {_line(row.then)}")
+    ]
+    return _joined(filter(None, [_line(title), *lines, _line(hint)]))
+
+
 # Texts of others
 
 
@@ -533,7 +643,8 @@ def _stats(response: Response) -> list[str]:
         parts.append(f"tokens: {_tokens(usage.input_tokens)} in, {_tokens(usage.output_tokens)} out")
     if (why := _CUT_SHORT.get(response.finish_reason or "")) is not None:
         parts.append(why)
-    return [*parts, _cost(response)]
+    notes = [_line(record.note) for record in response.attempts if record.outcome == "ok" and record.note]
+    return [*parts, _cost(response), *notes]
 
 
 def _cost(response: Response) -> str:
@@ -570,7 +681,8 @@ def _why_html(row: Row) -> str:
     times = f", {_count(row.attempts, 'attempt')}" if row.attempts else ""
     said = f"<br><samp>{_escaped(row.error)}</samp>" if _says_more(row) else ""
     although = f"<br>{_ALTHOUGH_BENCHED}" if row.asked and row.benched else ""
-    return f"{_escaped(row.why)}{times}{said}{although}"
+    note = f"<br>{_escaped(_line(row.note))}" if row.note else ""
+    return f"{_escaped(row.why)}{times}{said}{although}{note}"
 
 
 def _row_text(row: Row) -> str:
@@ -578,8 +690,9 @@ def _row_text(row: Row) -> str:
     said = f": {row.error}" if _says_more(row) else ""
     how = "" if row.asked else "passed by, "
     although = f"; {_ALTHOUGH_BENCHED}" if row.asked and row.benched else ""
+    note = f"; {_line(row.note)}" if row.note else ""
     then = f"; {_line(row.then)}" if row.then else ""
-    return plain(f"{_line(row.model)}: {how}{row.why}{times}{said}{although}{then}")
+    return plain(f"{_line(row.model)}: {how}{row.why}{times}{said}{although}{note}{then}")
 
 
 def _says_more(row: Row) -> bool:
@@ -593,6 +706,14 @@ def _failed_row(last: AttemptRecord, attempts: int, zone: tzinfo | None) -> Row:
         return Row(last.model, why, remedy, then=then)
     why = _reason(last.reason, last.status)
     return Row(last.model, why, _said(last.model, last.error), attempts, then)
+
+
+def _notes(records: Iterable[AttemptRecord]) -> dict[str, str]:
+    """What the records note of each model, each thing once."""
+    parts: dict[str, dict[str, None]] = {}
+    for record in records:
+        parts.setdefault(record.model, {}).update(dict.fromkeys(filter(None, record.note.split("; "))))
+    return {model: "; ".join(noted) for model, noted in parts.items()}
 
 
 def _said(spec: str, text: str) -> str:
@@ -664,11 +785,20 @@ def _said_in_short(error: FailoverError, passed: Sequence[Row]) -> str:
     return f"no model answered: {asked.count(True)} failed{left_out}"
 
 
-def _failure_table(error: FailoverError, passed: Sequence[Row]) -> list[str]:
-    return [f"  {_row_text(row)}" for row in _failure_rows(error, passed)]
+def _failure_table(
+    error: FailoverError, passed: Sequence[Row], attempts: Sequence[AttemptRecord]
+) -> list[str]:
+    return [f"  {_row_text(row)}" for row in _failure_rows(error, passed, attempts)]
 
 
-def _failure_rows(error: FailoverError, passed: Sequence[Row]) -> list[Row]:
+def _failure_rows(
+    error: FailoverError, passed: Sequence[Row], attempts: Sequence[AttemptRecord] = ()
+) -> list[Row]:
+    notes = _notes(attempts)
+    return [replace(row, note=notes.get(row.model, "")) for row in _unnoted_rows(error, passed)]
+
+
+def _unnoted_rows(error: FailoverError, passed: Sequence[Row]) -> list[Row]:
     if isinstance(error, AllModelsFailed):
         asked = [_error_row(spec, e) for spec, e in zip(error.specs, error.exceptions, strict=False)]
         known = {row.model for row in asked}
@@ -691,6 +821,51 @@ def _error_row(spec: str, error: Exception) -> Row:
     if error.reason in {"no_key", "benched"}:
         return Row(spec, said.removeprefix("passed by: "), then=remedy, asked=False)
     return Row(spec, _reason(error.reason, error.status), said, then=remedy)
+
+
+# The listing's cells
+
+
+def _listing(listing: Listing) -> str:
+    head = "".join(f"<th scope='col'>{_escaped(column)}</th>" for column in listing.columns)
+    body = "".join(_listing_row(line) for line in listing.lines)
+    return (
+        f"<p><b>{_escaped(_line(listing.title))}</b></p><div class='lf-scroll'><table class='lf-table'>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _listing_row(line: Listed) -> str:
+    name, *others = line.cells[:-1]
+    short = len(name) <= _SHORT_NAME
+    kind, shown = ("lf-name", _escaped(_line(name))) if short else ("lf-model", _foldable(name))
+    cells = f"<td class='{kind}'><samp>{shown}</samp></td>"
+    cells += "".join(f"<td class='lf-model'><samp>{_foldable(other)}</samp></td>" for other in others)
+    state = f"<span>{_MARKS[line.standing]}</span> {_foldable(line.cells[-1])}"
+    return f"<tr>{cells}<td class='lf-state'>{state}</td></tr>"
+
+
+def _foldable(text: str) -> str:
+    """A name, an address or a variable, which a narrow column folds between its parts rather than within."""
+    return "<wbr>".join(map(_escaped, _PARTS.findall(_line(text))))
+
+
+def _listing_lines(listing: Listing) -> list[str]:
+    named = [[_line(cell) for cell in line.cells[:-1]] for line in listing.lines]
+    widths = [max(map(len, column)) for column in zip(*named, strict=True)]
+    return [
+        _line(listing.title),
+        *(
+            "  ".join(
+                [
+                    f"  {_MARKS[line.standing]}",
+                    *(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)),
+                    _line(line.cells[-1]),
+                ]
+            )
+            for line, cells in zip(listing.lines, named, strict=True)
+        ),
+    ]
 
 
 # The status's words

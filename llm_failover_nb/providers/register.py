@@ -1,21 +1,28 @@
-"""How a name becomes a provider: the built-in ones by table, the user's own by ``register_provider``.
+"""How a name becomes a provider: built-in ones by table, the user's own by the settings or in code.
 
 Light to import: a provider's module, and with it the wires ``openai``, ``anthropic``, ``gemini`` and
-``ollama``, is imported where it is first asked for. Nothing here does I/O or knows a wire.
+``ollama``, is imported where it is first asked for. Nothing here knows a wire, or does I/O but to have the
+settings read.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Provider
+from llm_failover_nb.settings import ProviderSettings, SettingsError, load_settings
 
-__all__ = ["make", "register_provider"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["from_settings", "make", "register_provider"]
 
 
 def make(name: str) -> Provider:
@@ -33,11 +40,40 @@ def make(name: str) -> Provider:
     return presets.make(name)
 
 
+def from_settings() -> Mapping[str, Callable[[], Provider]]:
+    """What makes each provider of the settings file, by name; the file is read now, and nothing is made.
+
+    Raises:
+        SettingsError: When the file cannot be used.
+    """
+    settings = load_settings()
+    file = cast("Path", settings.path)
+    return {name: partial(_configured, name, entry, file) for name, entry in settings.providers.items()}
+
+
+def _configured(name: str, entry: ProviderSettings, file: Path) -> Provider:
+    from llm_failover_nb.providers import presets
+
+    try:
+        return presets.endpoint(
+            name,
+            wire=entry.wire,
+            base_url=entry.base_url,
+            key_env=entry.key_env,
+            headers=entry.headers,
+            allow_http=entry.allow_http,
+        )
+    except ValueError as error:
+        # It speaks to somebody who writes Python.
+        said = str(error).replace("allow_http=True", "allow_http = true")
+        raise SettingsError(said, path=file, line=entry.line) from None
+
+
 def register_provider(
     name: str,
     provider: Provider | None = None,
     *,
-    wire: str = "openai",
+    wire: str | None = None,
     base_url: str | None = None,
     key_env: str | None = None,
     api_key: str | Secret | None = None,
@@ -52,7 +88,8 @@ def register_provider(
     Args:
         name: What stands before the slash.
         provider: An object with ``complete`` and ``stream``, or ``acomplete`` and ``astream``.
-        wire: The dialect that the endpoint speaks: ``openai``, ``anthropic``, ``gemini`` or ``ollama``.
+        wire: The dialect that the endpoint speaks: ``openai``, ``anthropic``, ``gemini`` or ``ollama``. Where
+            none is given, that of the built-in provider of this name, else ``openai``.
         base_url: Where it listens, with its version, such as ``https://llm.example.org/v1``; for
             ``anthropic`` and ``ollama`` without it, such as ``http://192.0.2.7:11434``: their paths bring it.
         key_env: The environment variable with its key; read at each call, never stored.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import textwrap
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from llm_failover_nb.engine import builtin_providers
-from llm_failover_nb.engine.errors import ChainSpecError
-from llm_failover_nb.engine.registry import ENTRY_POINTS, SpecRegistry
+from llm_failover_nb.engine import builtin_providers, provider_sources
+from llm_failover_nb.engine import secret as secret_module
+from llm_failover_nb.engine.errors import ChainSpecError, FailoverError
+from llm_failover_nb.engine.registry import ENTRY_POINTS, ProviderInfo, SpecRegistry, _loaded
+from llm_failover_nb.engine.secret import MASK, Secret
 from llm_failover_nb.engine.types import Chunk, Response
 
 
@@ -156,6 +160,221 @@ def test_what_is_no_provider_is_refused(registry):
     assert "mine" not in registry.names()
 
 
+# Sources, such as the user's settings
+
+
+class Source:
+    """Offers providers by name, and counts how often it is looked at."""
+
+    def __init__(self):
+        self.makers = {}
+        self.looks = 0
+
+    def look(self):
+        self.looks += 1
+        return dict(self.makers)
+
+
+@pytest.fixture
+def source(monkeypatch):
+    """The only source there is."""
+    module = type(sys)("lab_source_module")
+    one = Source()
+    module.look = one.look
+    monkeypatch.setitem(sys.modules, "lab_source_module", module)
+    monkeypatch.setitem(provider_sources, "settings", "lab_source_module:look")
+    return one
+
+
+def test_a_source_is_looked_at_when_a_name_is_first_asked_for(registry, source):
+    """Once for each name, and never for one that was registered."""
+    source.makers = {"here": Echo, "there": Echo}
+    before = source.looks
+    first = registry.provider("here")
+    assert (registry.provider("here") is first, before, source.looks) == (True, 0, 1)
+    registry.provider("there")
+    registry.provider("lab")
+    assert source.looks == 2
+
+
+def test_making_the_registry_looks_nowhere(source):
+    """Nor does registering."""
+    SpecRegistry().register("mine", Echo())
+    assert source.looks == 0
+
+
+def test_a_source_wins_over_a_builtin_name(registry, source):
+    """Where it is not registered."""
+    source.makers = {"openai": Echo}
+    assert type(registry.provider("openai")) is Echo
+
+
+def test_what_is_registered_wins_over_a_source(registry, source):
+    """Before the name was asked for and after."""
+    source.makers = {"lab": object, "here": Echo}
+    given, late = registry.provider("lab"), Echo()
+    registry.provider("here")
+    registry.register("here", late)
+    assert (type(given), registry.provider("here")) == (Echo, late)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_source_wins_over_an_installed_provider(registry, source):
+    """As every other place does."""
+    source.makers = {"plug-ready": Echo}
+    assert type(registry.provider("plug-ready")) is Echo
+
+
+def test_names_hold_those_of_a_source(registry, source):
+    """Sorted in among the others."""
+    source.makers = {"aaa": Echo}
+    assert registry.names() == sorted({"aaa", "lab", *builtin_providers})
+
+
+def test_a_misspelt_name_may_be_near_to_one_of_a_source(registry, source):
+    """In a spec, and where the model was left out."""
+    source.makers = {"workbench": Echo}
+    assert "did you mean 'workbench'?" in refusal(registry.model, "workbnech/a")
+    assert "such as workbench/model-name" in refusal(registry.expand, "workbnech")
+
+
+def test_the_error_of_a_source_passes(registry, source):
+    """What is wrong with the settings is told, not taken for an unknown name."""
+
+    class SettingsWrong(FailoverError):
+        pass
+
+    def refuse():
+        raise SettingsWrong("line 3")
+
+    source.makers = {"here": refuse}
+    with pytest.raises(SettingsWrong, match="line 3"):
+        registry.model("here/a")
+    sys.modules["lab_source_module"].look = refuse
+    with pytest.raises(SettingsWrong, match="line 3"):
+        registry.names()
+
+
+def test_a_forgotten_provider_is_made_anew(registry, source):
+    """From what the source says then; models that exist keep theirs."""
+    source.makers = {"here": Echo}
+    before = registry.model("here/a")
+    registry.forget("here")
+    after = registry.model("here/a")
+    assert (before.provider is after.provider, registry.provider("here")) == (False, after.provider)
+
+
+def test_a_forgotten_provider_may_be_gone(registry, source):
+    """Then the name is what it was before: here a built-in one's, there nobody's."""
+    source.makers = {"openai": Echo, "here": Echo}
+    registry.provider("openai")
+    registry.provider("here")
+    source.makers = {}
+    registry.forget("openai")
+    registry.forget("here")
+    assert (type(registry.provider("openai")) is Echo, "here" in registry.names()) == (False, False)
+
+
+def test_what_was_registered_is_not_forgotten(registry):
+    """Nor is a name that nobody knows an error."""
+    provider = registry.provider("lab")
+    registry.forget("lab")
+    registry.forget("nobody")
+    assert registry.provider("lab") is provider
+
+
+# All providers
+
+
+class Hosted(Echo):
+    """Says all there is to say."""
+
+    wire = "ollama"
+    base_url = "https://llm.example.org/v1"
+    key_env = "LAB_KEY"
+    missing_key = "LAB_KEY"
+
+
+def infos(registry):
+    return {info.name: info for info in registry.providers()}
+
+
+def test_providers_are_told_by_name(registry, source):
+    """Each with where it comes from."""
+    source.makers = {"here": Hosted}
+    told = infos(registry)
+    assert list(told) == sorted({"lab", "here", *builtin_providers})
+    assert [told[name].source for name in ("lab", "here", "openai")] == ["registered", "settings", "built in"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_installed_providers_are_told_too(registry):
+    """With the name of their entry point."""
+    assert infos(registry)["plug-ready"] == ProviderInfo("plug-ready", "", "", None, "", "installed")
+
+
+def test_a_provider_is_told_as_it_stands(registry):
+    """Wire, address, the variable of its key, and what is missing."""
+    registry.register("mine", Hosted())
+    expected = ProviderInfo(
+        "mine", "ollama", "https://llm.example.org/v1", "LAB_KEY", "LAB_KEY", "registered"
+    )
+    assert infos(registry)["mine"] == expected
+
+
+def test_a_provider_that_says_nothing_is_told_too(registry):
+    """It needs nothing."""
+    assert infos(registry)["lab"] == ProviderInfo("lab", "", "", None, "", "registered")
+
+
+def test_what_is_told_of_a_provider_is_frozen(registry):
+    """It is a moment's picture."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        infos(registry)["lab"].missing = "nothing"
+
+
+def test_one_look_tells_all(registry, source):
+    """However many there are; and what it made is what is used."""
+    source.makers = {"here": Echo, "there": Echo}
+    registry.providers()
+    looks = source.looks
+    registry.provider("here")
+    assert (looks, source.looks) == (1, 1)
+
+
+def test_a_provider_keeps_its_source(registry, source):
+    """One that was made before the source knew the name is what is used, and is told as such."""
+    registry.provider("openai")
+    source.makers = {"openai": Echo}
+    assert infos(registry)["openai"].source == "built in"
+
+
+def test_a_provider_that_cannot_be_made_is_told_with_its_error(registry, source, monkeypatch):
+    """In one line, keys masked; the others are told as ever."""
+    monkeypatch.setattr(secret_module, "_forms", ())
+    key = Secret("sk-canary-of-the-registry")
+
+    def refuse():
+        raise ValueError(f"no such\nhost: {key.reveal()}")
+
+    source.makers = {"here": refuse}
+    told = infos(registry)
+    said = ProviderInfo("here", "", "", None, f"no such host: {MASK}", "settings")
+    assert (told["here"], told["lab"].missing) == (said, "")
+
+
+def test_a_provider_that_cannot_tell_is_told_with_its_error(registry):
+    """An error without words is told by its type."""
+
+    class Silent(Echo):
+        @property
+        def missing_key(self):
+            raise KeyError
+
+    registry.register("silent", Silent())
+    assert infos(registry)["silent"] == ProviderInfo("silent", "", "", None, "KeyError", "registered")
+
+
 # The provider's own check of a name
 
 
@@ -276,6 +495,12 @@ MODULE = """
 
     def make():
         return Provider()
+
+    def fails():
+        return 1 / 0
+
+    def number():
+        return 3
 """
 
 
@@ -286,7 +511,7 @@ def installed(tmp_path, monkeypatch):
     info = tmp_path / "lab_plugin-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-plugin\nVersion: 1.0\n")
-    points = ["Provider", "ready", "ready_async", "make", "missing"]
+    points = ["Provider", "ready", "ready_async", "make", "missing", "fails", "number"]
     lines = [f"plug-{name} = lab_plugin_module:{name}" for name in points]
     lines.append("lab = lab_plugin_module:missing")
     (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINTS}]", *lines]))
@@ -335,10 +560,49 @@ def test_an_installed_provider_does_not_replace_a_builtin_one(registry, monkeypa
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_installed_provider_that_cannot_be_loaded_says_so(registry):
-    """The error is the package's own."""
-    with pytest.raises(AttributeError, match="missing"):
-        registry.provider("plug-missing")
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("plug-missing", "AttributeError: module 'lab_plugin_module' has no attribute 'missing'"),
+        ("plug-fails", "ZeroDivisionError: division by zero"),
+        ("plug-number", "TypeError: int is no provider: it needs complete(request) and stream(request), or"),
+    ],
+)
+def test_an_installed_provider_that_cannot_be_used_says_so(registry, name, cause):
+    """The error names the package and the cause, and what to do; the cause itself is kept."""
+    said = refusal(registry.model, f"{name}/a")
+    assert said.startswith(
+        f"'{name}/a': the provider '{name}' of the package lab-plugin cannot be used: {cause}"
+    )
+    assert said.endswith("; update that package, or uninstall it")
+    with pytest.raises(ChainSpecError) as caught:
+        registry.model(f"{name}/a")
+    assert type(caught.value.__cause__).__name__ == cause.partition(":")[0]
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_provider_that_cannot_be_used_is_listed(registry):
+    """With that error."""
+    told = infos(registry)["plug-fails"]
+    said = "the provider 'plug-fails' of the package lab-plugin cannot be used: ZeroDivisionError"
+    assert (told.source, told.missing.startswith(said)) == ("installed", True)
+
+
+def test_an_installed_provider_of_no_package_is_named_by_its_module():
+    """Such as one of a folder on the path without metadata of its own."""
+    with pytest.raises(ChainSpecError, match="of the package lab_nowhere_module cannot be used"):
+        _loaded(EntryPoint("x", "lab_nowhere_module:provider", ENTRY_POINTS))
+
+
+def test_of_two_installed_providers_the_first_is_used(registry, tmp_path, monkeypatch):
+    """In the order of the path."""
+    for place in ("second", "first"):
+        info = tmp_path / place / f"{place}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {place}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\ntwice = lab_{place}_of_two:x\n")
+        monkeypatch.syspath_prepend(tmp_path / place)
+    assert "of the package first cannot be used" in refusal(registry.provider, "twice")
 
 
 def test_an_alias_can_be_forgotten():
