@@ -14,13 +14,14 @@ import llm_failover_nb
 from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.providers.presets import PRESETS
 
-# Those of the design, and two more: queued, which makes an observer, and the frame of all events.
+# Those of the design, and four more: queued, which makes an observer, the frame of all events, explain, which
+# says what a failure is, and ProviderInfo, a row of Registry.providers().
 CONTRACT = """
     AllModelsFailed AttemptRecord BenchRegistry BenchedModel Chain ChainSpecError Chunk DeadlineExceeded
-    ErrorKind EventLog FailoverError FailoverEvent Message Model Policy ProviderError Registry Request
-    Response Secret StreamInterrupted Usage Verdict bench_model classify events_frame failover_model
-    get_failover_defaults get_failover_observer is_benched list_benched parse_chain queued
-    register_provider set_failover_defaults set_failover_observer unbench_model
+    ErrorKind EventLog FailoverError FailoverEvent Message Model Policy ProviderError ProviderInfo
+    Registry Request Response Secret StreamInterrupted Usage Verdict bench_model classify events_frame
+    explain failover_model get_failover_defaults get_failover_observer is_benched list_benched
+    parse_chain queued register_provider set_failover_defaults set_failover_observer unbench_model
 """
 
 
@@ -102,6 +103,14 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_touching_the_chain_loads_nothing_of_others():
     """The engine is the standard library alone."""
     assert _loaded_by("import llm_failover_nb; llm_failover_nb.Chain", *HEAVY) == []
+
+
+def test_touching_the_chain_reads_no_settings():
+    """Nor does it load what reads them: that waits for a name to be asked for."""
+    names = ["llm_failover_nb.settings", "llm_failover_nb.providers.register", "platformdirs", "tomllib"]
+    assert (
+        _loaded_by("import llm_failover_nb; llm_failover_nb.Chain; llm_failover_nb.Registry()", *names) == []
+    )
 
 
 def test_an_offline_call_loads_nothing_heavy():

@@ -77,6 +77,8 @@ class Inventory:
             missing = [self._missing(model) for model in self._models(name)]
         except Exception as error:  # noqa: BLE001  # somebody else's provider; its error is what is told of it
             return Listed((name, target, str(error)), "missing")
+        if not missing:
+            return Listed((name, target, "names no model"), "missing")
         if not any(missing):
             return Listed((name, target, "ready"), "ready")
         if not all(missing):

@@ -1,11 +1,22 @@
-"""The settings file's aliases in a registry, beside those of the session."""
+"""The settings file in a registry, beside what the session has set."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from llm_failover_nb.engine.bench import BenchRegistry
+from llm_failover_nb.engine.chain import parse_chain
+from llm_failover_nb.engine.events import EventLog
 from llm_failover_nb.engine.registry import SpecRegistry
-from llm_failover_nb.notebook.aliases import FileAliases
+from llm_failover_nb.notebook.settings_file import SettingsFile
+from llm_failover_nb.settings import SETTINGS_VARIABLE, Settings, load_settings
+from llm_failover_nb.testing import FaultServer, ScriptedProvider
+
+Write = Callable[[str], Settings]
 
 
 @pytest.fixture
@@ -14,65 +25,158 @@ def registry() -> SpecRegistry:
 
 
 @pytest.fixture
-def file(registry: SpecRegistry) -> FileAliases:
-    return FileAliases(registry)
+def file(registry: SpecRegistry) -> SettingsFile:
+    return SettingsFile(registry)
 
 
-def test_new_ones_come(file: FileAliases, registry: SpecRegistry) -> None:
+def says(aliases: Mapping[str, str]) -> Settings:
+    """A file with nothing but these aliases."""
+    return Settings(aliases=aliases)
+
+
+# Aliases
+
+
+def test_new_ones_come(file: SettingsFile, registry: SpecRegistry) -> None:
     """What the file says, the registry knows."""
-    file.follow({"fast": "a/x"})
+    file.follow(says({"fast": "a/x"}))
 
     assert registry.aliases() == {"fast": "a/x"}
 
 
-def test_changed_ones_change(file: FileAliases, registry: SpecRegistry) -> None:
+def test_changed_ones_change(file: SettingsFile, registry: SpecRegistry) -> None:
     """A new target in the file is the alias's target."""
-    file.follow({"fast": "a/x"})
-    file.follow({"fast": "b/y"})
+    file.follow(says({"fast": "a/x"}))
+    file.follow(says({"fast": "b/y"}))
 
     assert registry.aliases() == {"fast": "b/y"}
 
 
-def test_gone_ones_go(file: FileAliases, registry: SpecRegistry) -> None:
+def test_gone_ones_go(file: SettingsFile, registry: SpecRegistry) -> None:
     """What is deleted from the file is deleted from the registry, the rest stays."""
-    file.follow({"fast": "a/x", "slow": "b/y"})
-    file.follow({"slow": "b/y"})
+    file.follow(says({"fast": "a/x", "slow": "b/y"}))
+    file.follow(says({"slow": "b/y"}))
 
     assert registry.aliases() == {"slow": "b/y"}
 
 
-def test_gone_ones_can_come_back(file: FileAliases, registry: SpecRegistry) -> None:
+def test_gone_ones_can_come_back(file: SettingsFile, registry: SpecRegistry) -> None:
     """An alias that was deleted can be written again."""
-    file.follow({"fast": "a/x"})
-    file.follow({})
-    file.follow({"fast": "b/y"})
+    file.follow(says({"fast": "a/x"}))
+    file.follow(says({}))
+    file.follow(says({"fast": "b/y"}))
 
     assert registry.aliases() == {"fast": "b/y"}
 
 
 @pytest.mark.parametrize("following", [{"fast": "a/x"}, {"fast": "c/z"}, {}])
-def test_the_sessions_own_stays(file: FileAliases, registry: SpecRegistry, following: dict[str, str]) -> None:
+def test_the_sessions_own_stays(
+    file: SettingsFile, registry: SpecRegistry, following: dict[str, str]
+) -> None:
     """An alias that the session has set anew is not the file's any more, whatever the file does."""
-    file.follow({"fast": "a/x"})
+    file.follow(says({"fast": "a/x"}))
     registry.alias("fast", "b/y")
-    file.follow(following)
+    file.follow(says(following))
 
     assert registry.aliases() == {"fast": "b/y"}
 
 
-def test_the_sessions_own_was_first(file: FileAliases, registry: SpecRegistry) -> None:
+def test_the_sessions_own_was_first(file: SettingsFile, registry: SpecRegistry) -> None:
     """An alias of the session's that the file names as well is the session's."""
     registry.alias("fast", "b/y")
-    file.follow({"fast": "a/x"})
-    file.follow({})
+    file.follow(says({"fast": "a/x"}))
+    file.follow(says({}))
 
     assert registry.aliases() == {"fast": "b/y"}
 
 
-def test_what_the_session_removed_stays_away(file: FileAliases, registry: SpecRegistry) -> None:
+def test_what_the_session_removed_stays_away(file: SettingsFile, registry: SpecRegistry) -> None:
     """An alias that the session has removed does not come back with the next cell."""
-    file.follow({"fast": "a/x"})
+    file.follow(says({"fast": "a/x"}))
     registry.unalias("fast")
-    file.follow({"fast": "a/x"})
+    file.follow(says({"fast": "a/x"}))
 
     assert registry.aliases() == {}
+
+
+# Providers
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes the settings file, and reads it."""
+    path = tmp_path / "settings.toml"
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(path))
+
+    def write(text: str) -> Settings:
+        path.write_text(text, encoding="utf-8")
+        return load_settings()
+
+    return write
+
+
+def at(url: str, name: str = "lab") -> str:
+    return f"[providers.{name}]\nbase_url = '{url}'\n"
+
+
+def address(registry: SpecRegistry, name: str = "lab") -> str:
+    """Where a provider listens."""
+    return next(info.base_url for info in registry.providers() if info.name == name)
+
+
+def test_an_entry_that_changed_is_made_anew(file: SettingsFile, registry: SpecRegistry, write: Write) -> None:
+    """When it is next asked for."""
+    file.follow(write(at("http://127.0.0.1:1/v1")))
+    registry.provider("lab")
+    file.follow(write(at("http://127.0.0.1:2/v1")))
+
+    assert address(registry) == "http://127.0.0.1:2/v1"
+
+
+def test_an_entry_that_is_as_it_was_is_kept(file: SettingsFile, registry: SpecRegistry, write: Write) -> None:
+    """So that its connections are used by the next cell, too, although it has moved within the file."""
+    file.follow(write(at("http://127.0.0.1:1/v1")))
+    before = registry.provider("lab")
+    file.follow(write("chain = 'lab/x'\n" + at("http://127.0.0.1:1/v1")))
+
+    assert registry.provider("lab") is before
+
+
+def test_a_builtin_name_goes_where_the_file_says_and_comes_back(
+    file: SettingsFile, registry: SpecRegistry, write: Write
+) -> None:
+    """Also one that was made before the file named it."""
+    home = address(registry, "ollama")
+    file.follow(write(at("http://127.0.0.1:2", "ollama")))
+    elsewhere = address(registry, "ollama")
+    file.follow(write(""))
+
+    assert (elsewhere, address(registry, "ollama")) == ("http://127.0.0.1:2", home)
+
+
+def test_a_registered_provider_stays(file: SettingsFile, registry: SpecRegistry, write: Write) -> None:
+    """The session's own is not the file's."""
+    provider = ScriptedProvider("ok")
+    registry.register("lab", provider)
+    file.follow(write(at("http://127.0.0.1:1/v1")))
+    file.follow(write(""))
+
+    assert registry.provider("lab") is provider
+
+
+def test_a_stream_outlives_the_change_of_its_entry(
+    file: SettingsFile, registry: SpecRegistry, write: Write
+) -> None:
+    """Nothing in use is closed; the next chain goes to the new address."""
+    with FaultServer() as old, FaultServer() as new:
+        file.follow(write(at(old.url)))
+        chain = parse_chain("lab/echo", registry=registry, benches=BenchRegistry(), log=EventLog())
+        with closing(chain.stream("one two three four")) as chunks:  # type: ignore[type-var]  # a generator
+            first = next(chunks).text
+            file.follow(write(at(new.url)))
+            rest = "".join(chunk.text for chunk in chunks)
+        again = parse_chain("lab/echo", registry=registry, benches=BenchRegistry(), log=EventLog())
+        with chain, again:
+            again.complete("hi")
+
+    assert (first + rest, len(old.requests), len(new.requests)) == ("one two three four", 1, 1)

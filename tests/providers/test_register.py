@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import traceback
 import types
@@ -12,12 +13,17 @@ import pytest
 
 from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.engine import secret as secret_module
-from llm_failover_nb.engine.chain import Registry, process_registry
+from llm_failover_nb.engine.bench import BenchRegistry
+from llm_failover_nb.engine.chain import Registry, parse_chain, process_registry
+from llm_failover_nb.engine.errors import ChainSpecError
+from llm_failover_nb.engine.events import EventLog
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.secret import Secret
+from llm_failover_nb.providers import presets
 from llm_failover_nb.providers.http import HTTPProvider
-from llm_failover_nb.providers.register import make, register_provider
-from llm_failover_nb.testing import ScriptedProvider
+from llm_failover_nb.providers.register import from_settings, make, register_provider
+from llm_failover_nb.settings import SETTINGS_VARIABLE, SettingsError
+from llm_failover_nb.testing import FaultServer, ScriptedProvider
 
 URL = "https://llm.example.org/v1"
 KEY = "sk-canary-of-register"
@@ -26,7 +32,7 @@ KEY = "sk-canary-of-register"
 @pytest.fixture(autouse=True)
 def _leaves_no_state(monkeypatch):
     """Providers of the process and masked words stay as they were."""
-    monkeypatch.setattr(process_registry, "_providers", dict(process_registry._providers))
+    monkeypatch.setattr(process_registry, "_known", dict(process_registry._known))
     monkeypatch.setattr(secret_module, "_forms", ())
 
 
@@ -34,8 +40,8 @@ def _leaves_no_state(monkeypatch):
 def registry():
     one = SpecRegistry()
     yield one
-    for provider in one._providers.values():
-        getattr(provider, "close", lambda: None)()
+    for known in one._known.values():
+        getattr(known.provider, "close", lambda: None)()
 
 
 @pytest.fixture
@@ -232,3 +238,166 @@ def test_a_key_pasted_for_its_variables_name_is_not_repeated(pasted):
 def test_a_short_lower_case_variable_is_one():
     """Some are."""
     register_provider("lab", base_url="https://lab.test/v1", key_env="lab_key", registry=Registry())
+
+
+@pytest.mark.parametrize("given", [{}, {"wire": "anthropic"}])
+def test_a_wire_that_is_not_given_is_left_to_the_name(given, registry, monkeypatch):
+    """A built-in name has its own."""
+    asked = []
+
+    def endpoint(name, **options):
+        asked.append((name, options["wire"]))
+        return ScriptedProvider("ok")
+
+    monkeypatch.setattr(presets, "endpoint", endpoint)
+    register_provider("ollama", base_url=URL, registry=registry, **given)
+    assert asked == [("ollama", given.get("wire"))]
+
+
+# The settings file
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes the user's settings."""
+    file = tmp_path / "settings.toml"
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(file))
+
+    def write(text):
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def lab(text, name="lab"):
+    return f"[providers.{name}]\nbase_url = '{URL}'\n{text}"
+
+
+def settings_error(read, *given):
+    with pytest.raises(SettingsError) as caught:
+        read(*given)
+    return str(caught.value)
+
+
+def test_the_settings_are_read_and_nothing_is_made(write):
+    """What makes each provider waits for its name to be asked for."""
+    write(lab("key_env = 'LAB_KEY_OF_NOBODY'"))
+    makers = from_settings()
+    provider = makers["lab"]()
+    assert (list(makers), type(provider), provider.base_url) == (["lab"], HTTPProvider, URL)
+    assert provider.missing_key == "LAB_KEY_OF_NOBODY"
+
+
+def test_without_a_file_there_is_nothing(write):
+    """And no error."""
+    assert from_settings() == {}
+
+
+def test_all_that_the_settings_say_is_handed_on(write, monkeypatch):
+    """As it would be in code."""
+    asked = []
+    monkeypatch.setattr(presets, "endpoint", lambda name, **options: asked.append((name, options)))
+    write(lab("wire = 'gemini'\nkey_env = 'LAB_KEY'\nallow_http = true\nheaders = { x-team = 'nlp' }"))
+    from_settings()["lab"]()
+    options = {
+        "wire": "gemini", "base_url": URL, "key_env": "LAB_KEY", "allow_http": True,
+        "headers": {"x-team": "nlp"},
+    }  # fmt: skip
+    assert asked == [("lab", options)]
+
+
+def test_what_the_settings_leave_open_is_left_to_the_name(write, monkeypatch):
+    """So that a built-in provider elsewhere speaks its own wire."""
+    asked = []
+    monkeypatch.setattr(presets, "endpoint", lambda name, **options: asked.append(options))
+    write(lab("", "ollama"))
+    from_settings()["ollama"]()
+    assert (asked[0]["wire"], asked[0]["key_env"]) == (None, None)
+
+
+def test_a_provider_of_the_settings_answers(write, registry, monkeypatch):
+    """Over a real socket, with its key and its headers; its models are specs like any other."""
+    monkeypatch.setenv("LAB_KEY", KEY)
+    with FaultServer(key=KEY) as server:
+        write(
+            f"[providers.lab]\nbase_url = '{server.url}'\nkey_env = 'LAB_KEY'\nheaders = {{ x-team = 'nlp' }}"
+        )
+        chain = parse_chain(
+            "lab/503,lab/echo", registry=registry, benches=BenchRegistry(), log=EventLog(), max_retries=1
+        )
+        with chain:
+            assert (chain.complete("hi").model, server.requests[-1].headers["x-team"]) == ("lab/echo", "nlp")
+
+
+def test_a_provider_of_the_settings_is_a_spec_of_every_registry(write):
+    """The process's own and a new one."""
+    write(lab("", "lab-of-the-file"))
+    assert [one.parse("lab-of-the-file/x").spec for one in (Registry(), process_registry)] == [
+        "lab-of-the-file/x"
+    ] * 2
+
+
+def test_the_settings_put_a_built_in_provider_elsewhere(write, registry):
+    """Its name is theirs first."""
+    write(lab("", "ollama"))
+    assert registry.provider("ollama").base_url == URL
+
+
+def test_code_wins_over_the_settings(write, registry):
+    """Whatever the file says."""
+    write(lab(""))
+    provider = ScriptedProvider("ok")
+    register_provider("lab", provider, registry=registry)
+    assert registry.provider("lab") is provider
+
+
+def test_what_only_the_provider_can_refuse_names_file_and_line(write, registry):
+    """In the file's own spelling."""
+    file = write("\n[providers.lab]\nbase_url = 'http://llm.example.org/v1'\nkey_env = 'LAB_KEY'")
+    said = settings_error(registry.model, "lab/x")
+    assert said.startswith(f"{file}, line 2: lab: the key would be sent unencrypted to llm.example.org")
+    assert ("allow_http = true" in said, "allow_http=True" in said) == (True, False)
+
+
+def test_a_file_that_cannot_be_used_is_told(write, registry):
+    """For every name that is not registered: the file could stand before a built-in one."""
+    file = write("zzz = 1")
+    register_provider("mine", ScriptedProvider("ok"), registry=registry)
+    said = [settings_error(registry.provider, name) for name in ("sim", "nobody")]
+    assert (
+        said
+        == [f"{file}, line 1: the key zzz is not known; known here: aliases, chain, local, providers"] * 2
+    )
+    assert type(registry.provider("mine")) is ScriptedProvider
+
+
+def test_a_misspelt_provider_of_the_settings_is_named(write, registry):
+    """The nearest name."""
+    write(lab("", "workbench"))
+    with pytest.raises(ChainSpecError, match="did you mean 'workbench'"):
+        registry.model("workbnech/x")
+
+
+def test_all_providers_are_listed_without_a_connection(write, registry, monkeypatch):
+    """Nothing is looked up or connected to, and what is needed is told."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the list needs no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("httpx.HTTPTransport.__init__", refuse)
+    for variable in ("GROQ_API_KEY", "AZURE_OPENAI_ENDPOINT", "LAB_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    key = "key_env = 'LAB_KEY'\n"
+    write(f"{lab(key)}[providers.bad]\nbase_url = 'http://192.0.2.7'\n{key}")
+    told = {info.name: info for info in registry.providers()}
+    assert sorted({"lab", "bad", *builtin_providers}) == list(told)
+    assert (told["groq"].base_url, told["groq"].key_env, told["groq"].missing) == (
+        "https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_API_KEY",
+    )  # fmt: skip
+    assert (told["lab"].source, told["lab"].base_url, told["lab"].missing) == ("settings", URL, "LAB_KEY")
+    assert (told["azure"].missing, told["sim"].missing) == ("AZURE_OPENAI_ENDPOINT", "")
+    assert "would be sent unencrypted" in told["bad"].missing

@@ -43,11 +43,14 @@ def build() -> fo.Chain:
     registry.register("own", Own())
     registry.register("twin", OwnAsync())
     parsed: fo.Model | fo.Chain = registry.parse("own/a, twin/b")
+    providers: tuple[fo.ProviderInfo, ...] = registry.providers()
+    texts: list[str] = [one.name + one.wire + one.base_url + one.missing + one.source for one in providers]
+    variable: str | None = providers[0].key_env
     benches = fo.BenchRegistry()
     benches.bench("own/a", for_=timedelta(minutes=5))
     benches.bench("twin/b", until=datetime(2030, 1, 1, tzinfo=UTC))
     listed: list[fo.BenchedModel] = benches.list()
-    print(parsed, listed)
+    print(parsed, listed, texts, variable)
     return fo.failover_model(
         [fo.Model("own/a", Own()), None, "own/b", fo.parse_chain(["own/c"], registry=registry)],
         registry=registry,
@@ -86,7 +89,8 @@ def fail(chain: fo.Chain) -> None:
         chain.complete("hi")
     except fo.AllModelsFailed as group:
         causes: tuple[Exception | ExceptionGroup[Exception], ...] = group.exceptions
-        print(causes, group.specs)
+        said: str = fo.explain(group)
+        print(causes, group.specs, said)
     except fo.StreamInterrupted as cut:
         print(cut.text)
     except fo.DeadlineExceeded as late:
