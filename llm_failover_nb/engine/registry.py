@@ -204,8 +204,10 @@ class SpecRegistry:
 
     def _offer(self, name: str) -> _Offer:
         offers = _offers()
-        if (offer := offers.get(name) or _installed().get(name)) is not None:
-            return offer
+        if name not in offers:
+            offers = {**_installed(), **offers}
+        if name in offers:
+            return offers[name]
         names = sorted({*offers, *self._known})
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)};"

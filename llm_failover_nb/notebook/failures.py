@@ -137,7 +137,9 @@ def _apart(error: BaseException, spec: str = "") -> Iterator[tuple[str, BaseExce
 
 def _rows(spec: str, error: BaseException) -> Iterator[Row]:
     name = spec or str(getattr(error, "model", "")) or type(error).__name__
-    lines = explain(error).splitlines()
+    # What comes with a spec is a model's failure, whatever its type; a group is how to say so.
+    known = AllModelsFailed("", [error], [spec]) if spec and isinstance(error, Exception) else error
+    lines = explain(known).splitlines()
     for what, remedy in zip_longest(lines[::2], lines[1::2], fillvalue=""):
         yield Row(name, what.removeprefix(f"{name}: "), then=remedy)
 

@@ -142,7 +142,7 @@ def nearest(tables: Sequence[Listing], text: str) -> list[str]:
     """Names that are like ``text``, the nearest first."""
     written = [line.cells[0] for table in tables for line in table.lines]
     names = dict.fromkeys(name for one in written for name in (one.partition("/")[0], one))
-    return difflib.get_close_matches(text.lower(), names)
+    return difflib.get_close_matches(text.lower(), names, cutoff=0.7)
 
 
 def _holding(tables: Sequence[Listing], text: str) -> tuple[Listing, ...]:

@@ -534,27 +534,24 @@ def listing_text(listings: Sequence[Listing], *, hint: str = "") -> str:
 # Failures explained
 
 
-def explained_html(title: str, rows: Sequence[Row], *, hint: str = "") -> str:
+def explained_html(title: str, rows: Sequence[Row]) -> str:
     """What each failure was and what to do, in the look of a failure's own table.
 
     Args:
         title: Whose failures these are.
         rows: One a failure: ``why`` is what it was, ``then`` what to do.
-        hint: One line to stand at the end.
     """
-    end = f"<p>{_escaped(_line(hint))}</p>" if hint else ""
-    return _page(
-        f"<div class='lf-small mathjax_ignore'><p><b>{_escaped(_line(title))}</b></p>"
-        f"{_table(rows, 'what to do')}{end}</div>"
-    )
+    head = f"<p><b>{_escaped(_line(title))}</b></p>"
+    return _page(f"<div class='lf-small mathjax_ignore'>{head}{_table(rows, 'what to do')}</div>")
 
 
-def explained_text(title: str, rows: Sequence[Row], *, hint: str = "") -> str:
+def explained_text(title: str, rows: Sequence[Row]) -> str:
     """:func:`explained_html` for a terminal: two lines a failure."""
-    lines = [
-        line for row in rows for line in (f"{_line(row.model)}: {_line(row.why)}", f"  {_line(row.then)}")
+    whole = 2 * _LONGEST_ERROR  # it quotes an error among other words
+    explained = [
+        (f"{_line(row.model)}: {_line(row.why, whole)}", f"  {_line(row.then, whole)}") for row in rows
     ]
-    return _joined(filter(None, [_line(title), *lines, _line(hint)]))
+    return _joined([_line(title), *(line for lines in explained for line in lines)])
 
 
 # Texts of others

@@ -15,6 +15,7 @@ from llm_failover_nb.notebook.arguments import (
     parse_cell,
     parse_command,
     parse_duration,
+    parse_optional,
     parse_spec,
 )
 
@@ -131,6 +132,9 @@ def test_no_durations(text: str) -> None:
         ("bench a/b 10m", ("bench", ("a/b", "10m"))),
         ("unbench a/b", ("unbench", ("a/b",))),
         ("events", ("events", ())),
+        ("models", ("models", ())),
+        ("models groq", ("models", ("groq",))),
+        ("explain error", ("explain", ("error",))),
     ],
 )
 def test_commands(line: str, expected: tuple[str, tuple[str, ...]]) -> None:
@@ -143,7 +147,7 @@ def test_commands(line: str, expected: tuple[str, tuple[str, ...]]) -> None:
     [
         ("bnech a/b", ("'bnech'", "did you mean bench?", "%llm bench SPEC")),
         ("chain=a/b hi", ("'chain=a/b'", "%%llm", "prompt below")),
-        ("qqqq", ("'qqqq'", "bench, unbench, events, help")),
+        ("qqqq", ("'qqqq'", "bench, unbench, models, events, explain, help")),
         ("events now", ("'now'", "%llm events")),
     ],
 )
@@ -182,3 +186,15 @@ def test_unbench_refusals(words: tuple[str, ...]) -> None:
     """So does lifting one."""
     with pytest.raises(ArgumentError, match=r"write %llm unbench SPEC"):
         parse_spec(words)
+
+
+@pytest.mark.parametrize(("words", "expected"), [((), ""), (("groq",), "groq")])
+def test_one_word_that_may_be_left_out(words: tuple[str, ...], expected: str) -> None:
+    """It is read where it is given."""
+    assert parse_optional("models", words) == expected
+
+
+def test_one_word_too_many() -> None:
+    """The refusal names it and what to write."""
+    with pytest.raises(ArgumentError, match=r"'b' is one word too many: write %llm explain \[NAME\]"):
+        parse_optional("explain", ("a", "b"))

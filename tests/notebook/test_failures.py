@@ -204,6 +204,13 @@ def test_rows() -> None:
     assert not row.why.startswith("b/y")
 
 
+def test_what_a_model_raised_is_its_failure() -> None:
+    """Whatever its type: with a spec beside it, an exception of Python's own is no slip in the notebook."""
+    rows = [Failures("", ((spec, ValueError("odd")),)).rows()[0] for spec in ("c/z", "")]
+
+    assert [row.why.startswith("no failure of a model") for row in rows] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "name"),
     [

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
@@ -62,6 +63,17 @@ def kernel(running: Kernel, server: FaultServer) -> Kernel:
     server.reset()
     assert running.run(FRESH).error == ""
     return running
+
+
+@pytest.fixture
+def settings(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
+    """The kernel's settings file, for a test to write."""
+    file = tmp_path / "settings.toml"
+    kernel.run("import os; before = os.environ['LLM_FAILOVER_NB_SETTINGS']")
+    kernel.run(f"os.environ['LLM_FAILOVER_NB_SETTINGS'] = {str(file)!r}")
+    yield file
+    kernel.run("os.environ['LLM_FAILOVER_NB_SETTINGS'] = before")
+    kernel.run("%llm")
 
 
 def displays(cell: Cell) -> list[str]:
@@ -488,6 +500,175 @@ def test_help(kernel: Kernel) -> None:
     assert [word for word in words if word not in text] == []
 
 
+# %llm models
+
+
+def test_models(kernel: Kernel, settings: Path) -> None:
+    """Providers, aliases, local models and the default chain, with what is missing and without asking."""
+    settings.write_text(
+        "chain = 'quick'\n[aliases]\nquick = 'sim/echo'\n[local.models]\nqwen = 'q.gguf'\n"
+        "[providers.desk]\nbase_url = 'https://llm.example.org/v1'\nkey_env = 'DESK_KEY_OF_NOBODY'\n",
+        encoding="utf-8",
+    )
+    cell = kernel.run("%llm models")
+    lines = [line.split() for line in cell.text.splitlines()]
+
+    assert cell.kinds == ["display_data"]
+    for line in (
+        "○ openai/MODEL api.openai.com set OPENAI_API_KEY",
+        "○ desk/MODEL llm.example.org (settings) set DESK_KEY_OF_NOBODY",
+        "● quick sim/echo ready",
+        "● sim/echo ready",
+    ):
+        assert line.split() in lines
+    assert "local/qwen" in cell.html
+    assert kernel.value("len(process_log)") == "0"
+
+
+def test_models_that_match(kernel: Kernel) -> None:
+    """A text shows what holds it alone."""
+    cell = kernel.run("%llm models OPENAI")
+    named = [line.split()[1] for line in cell.text.splitlines() if line.startswith("  ")]
+
+    assert {"azure/MODEL", "openai/MODEL"} == set(named)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("opnai", "did you mean openai?"), ("zzzzz", "%llm models alone lists everything")]
+)
+def test_models_of_which_none_matches(kernel: Kernel, text: str, hint: str) -> None:
+    """The nearest names are told, and the notebook goes on."""
+    cell = kernel.run(f"%llm models {text}")
+
+    assert (cell.text, cell.error) == (f"nothing matches {text!r}; {hint}\n", "")
+
+
+# %llm explain
+
+
+@pytest.fixture
+def unfailed(kernel: Kernel) -> Kernel:
+    """The kernel, in which nothing has failed as far as the magics know."""
+    kernel.run("%reload_ext llm_failover_nb")
+    kernel.run("import sys; vars(sys).pop('last_value', None)")
+    return kernel
+
+
+def explained(cell: Cell) -> list[str]:
+    """The models that an explanation names, in order."""
+    return [line.partition(": ")[0] for line in cell.text.splitlines()[1::2]]
+
+
+def test_explain_where_nothing_has_failed(unfailed: Kernel) -> None:
+    """It says so."""
+    assert unfailed.run("%llm explain").text == "nothing has failed yet\n"
+
+
+def test_explain_a_failed_cell(unfailed: Kernel) -> None:
+    """Two lines a model, in the chain's order, those that could not be asked included."""
+    number = unfailed.run("%%llm chain=lab/503,openai/gpt-x,lab/auth\nhi").messages
+    cell = unfailed.run("%llm explain")
+
+    assert explained(cell) == ["lab/503", "openai/gpt-x", "lab/auth"]
+    assert len(cell.text.splitlines()) == 7
+    assert cell.text.startswith(f"what failed in cell {executed(number)}\n")
+    assert "set OPENAI_API_KEY" in cell.html
+
+
+def executed(messages: list[dict[str, Any]]) -> int:
+    """The number of the cell."""
+    (number,) = [m["content"]["execution_count"] for m in messages if m["msg_type"] == "execute_input"]
+    return int(number)
+
+
+def test_explain_a_cell_that_was_answered(unfailed: Kernel) -> None:
+    """The models that were left, and who answered; later cells without a failure change nothing."""
+    unfailed.run("%%llm chain=lab/503,lab/auth,sim/echo\nhi")
+    unfailed.run("%%llm chain=sim/echo\nhi")
+    cell = unfailed.run("%llm explain")
+
+    assert explained(cell) == ["lab/503", "lab/auth"]
+    assert "before sim/echo answered" in cell.text
+
+
+def test_explain_an_interrupted_cell(unfailed: Kernel, server: FaultServer) -> None:
+    """What had failed until then."""
+    with unfailed.interrupted_when(lambda: server.wait_received(2)):
+        unfailed.run("%%llm chain=lab/auth,lab/silent\nhi")
+
+    assert explained(unfailed.run("%llm explain")) == ["lab/auth"]
+
+
+def test_explain_the_last_error(unfailed: Kernel) -> None:
+    """Where no cell has failed, the error that the notebook stopped at."""
+    unfailed.run("fo.parse_chain('sim/401').complete('hi')")
+    cell = unfailed.run("%llm explain")
+
+    assert cell.text.startswith("the last error of the notebook: AllModelsFailed\nsim/401: ")
+
+
+def test_explain_a_variable(unfailed: Kernel) -> None:
+    """The exception that it holds, whatever has failed since."""
+    unfailed.run("try: fo.parse_chain('sim/401').complete('hi')\nexcept fo.FailoverError as e: kept = e")
+    unfailed.run("%%llm chain=sim/503\nhi")
+
+    assert explained(unfailed.run("%llm explain kept")) == ["sim/401"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("answer.attempts", "UsageError: answer.attempts is no exception but a tuple"),
+        ("answr", "UsageError: 'answr' is not defined; did you mean answer?"),
+        ("answer now", "UsageError: 'now' is one word too many: write %llm explain [NAME]"),
+    ],
+)
+def test_explain_what_is_no_failure(kernel: Kernel, line: str, words: str) -> None:
+    """One short error."""
+    kernel.run("answer = fo.Response()")
+
+    assert kernel.run(f"%llm explain {line}").text.startswith(words)
+
+
+# Notes
+
+NOTING = """
+class Noting:
+    def __init__(self, *failures):
+        self.failures = list(failures)
+    key = "one key"
+    def dropped(self, request):
+        return ("temperature",)
+    def stream(self, request):
+        if self.failures:
+            raise self.failures.pop()
+        yield fo.Chunk("fine")
+    def complete(self, request):
+        raise NotImplementedError
+refused = fo.ProviderError("bad key", status=401)
+"""
+
+
+def test_note_of_the_answer(kernel: Kernel) -> None:
+    """What the model was asked without stands in the footer."""
+    kernel.run(NOTING)
+    kernel.run("fo.register_provider('noting', Noting())")
+    cell = kernel.run("%%llm chain=noting/x temperature=0.5\nhi")
+    note = "asked without temperature, which it does not take"
+
+    assert (cell.text.count(note), cell.html.count(note)) == (1, 1)
+
+
+def test_note_of_a_failure(kernel: Kernel) -> None:
+    """What a failure means for other models stands in its row, in the output and in the short error."""
+    kernel.run(NOTING)
+    kernel.run("fo.register_provider('noting', Noting(refused, refused))")
+    cell = kernel.run("%%llm chain=noting/a,noting/b\nhi")
+    note = "benched too, for the same key: noting/b"
+
+    assert [note in shown for shown in (cell.text, cell.html, cell.error)] == [True] * 3
+
+
 # The default chain
 
 
@@ -524,15 +705,34 @@ def test_default_chain_is_local_where_installed(
     assert "a small model on this machine" in choice.note
 
 
-@pytest.fixture
-def settings(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
-    """The kernel's settings file, for a test to write."""
-    file = tmp_path / "settings.toml"
-    kernel.run("import os; before = os.environ['LLM_FAILOVER_NB_SETTINGS']")
-    kernel.run(f"os.environ['LLM_FAILOVER_NB_SETTINGS'] = {str(file)!r}")
-    yield file
-    kernel.run("os.environ['LLM_FAILOVER_NB_SETTINGS'] = before")
-    kernel.run("%llm")
+def test_provider_of_the_settings(kernel: Kernel, settings: Path, server: FaultServer) -> None:
+    """It is asked like any other; an edited file counts from the next cell on."""
+    settings.write_text(f"[providers.desk]\nbase_url = '{server.url}'\n", encoding="utf-8")
+    first = kernel.run("%%llm chain=desk/echo\nhi")
+    settings.write_text("[providers.desk]\nbase_url = 'http://127.0.0.1:9/v1'\n", encoding="utf-8")
+    second = kernel.run("%%llm chain=desk/echo,sim/echo\nhi")
+
+    assert "answered by desk/echo" in first.text
+    assert "answered by sim/echo after desk/echo failed (no connection)" in second.text
+
+
+def test_provider_gone_from_the_settings(kernel: Kernel, settings: Path, server: FaultServer) -> None:
+    """With the next cell its name is nobody's."""
+    settings.write_text(f"[providers.desk]\nbase_url = '{server.url}'\n", encoding="utf-8")
+    assert kernel.run("%%llm chain=desk/echo\nhi").error == ""
+    settings.write_text("", encoding="utf-8")
+
+    assert "unknown provider 'desk'" in kernel.run("%%llm chain=desk/echo\nhi").text
+
+
+def test_settings_that_cannot_be_used(kernel: Kernel, settings: Path) -> None:
+    """One short error, with the file and the line."""
+    settings.write_text("[providers.desk]\nkey_env = 'DESK_KEY'\n", encoding="utf-8")
+
+    assert kernel.run("%%llm chain=sim/echo\nhi").text == (
+        f"UsageError: {settings}, line 1: providers.desk has no base_url; "
+        'write base_url = "https://llm.example.org/v1"\n'
+    )
 
 
 def test_alias_gone_from_the_settings(kernel: Kernel, settings: Path) -> None:

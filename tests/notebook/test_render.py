@@ -76,7 +76,7 @@ HOSTILE = (
 UNCLOSED = [opening * 20_000 for opening in ("$a ", "$$a", "\\(", "\\[", "\\begin{a}", "<pre>", "$")]
 OURS = {
     *("div", "style", "p", "b", "span", "details", "samp", "summary"),
-    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("table", "thead", "tbody", "tr", "th", "td", "wbr"),
 }
 MARKDOWN = {
     *("a", "blockquote", "br", "code", "em", "h1", "h2", "hr", "li", "ol", "pre", "s", "strong", "ul", "del")
@@ -121,9 +121,16 @@ def all_failed(*errors: tuple[str, Exception]) -> AllModelsFailed:
     )
 
 
+def listing_of(text: str) -> render.Listing:
+    """A table in which everything is that text."""
+    return render.Listing(text, (text, text, text), (render.Listed((text, text, text), "ready"),))
+
+
 def text_of(html: str) -> str:
     """The words of a page, without markup."""
-    return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL).split())
+    return " ".join(
+        re.sub(r"<style>.*?</style>|<[^>]*>", " ", html.replace("<wbr>", ""), flags=re.DOTALL).split()
+    )
 
 
 # Untrusted texts
@@ -148,16 +155,19 @@ def test_hostile_model_name(text: str) -> None:
     )
     assert_harmless(render.failure_html(all_failed((text, ValueError("x"))), passed=passed))
     assert_harmless(render.status_html(text, [standing], [bench], NOW, hint=text))
+    assert_harmless(render.listing_html([listing_of(text)], hint=text))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_error(text: str) -> None:
     """So is what a provider says about a failure."""
-    record = FAILED._replace(error=text, reason=text)
+    record = FAILED._replace(error=text, reason=text, note=text)
     error = all_failed(("a/x", ProviderError(text, reason=text)), ("b/y", ValueError(text)))
+    answered = ANSWERED._replace(note=text)
 
-    assert_harmless(render.answer_html(Response("hi", "b/y", attempts=(record, ANSWERED)), note=text))
-    assert_harmless(render.failure_html(error, text=text, note=text))
+    assert_harmless(render.answer_html(Response("hi", "b/y", attempts=(record, answered)), note=text))
+    assert_harmless(render.failure_html(error, text=text, attempts=(record,), note=text))
+    assert_harmless(render.explained_html(text, [render.Row(text, text, then=text)]))
     assert_harmless(render.partial_html(text, text, note=text))
 
 
@@ -182,6 +192,8 @@ def test_half_a_character_in_plain_text(text: str) -> None:
         render.live_text(text, abandoned=text, doing=text),
         render.status_text(text, [render.Standing(text, missing_key=text)], [], NOW, hint=text),
         render.help_text([render.HelpPart(text, ((text, text),))], hint=text),
+        render.listing_text([listing_of(text)], hint=text),
+        render.explained_text(text, [render.Row(text, text, then=text)]),
     )
 
     assert [one for one in shown if "\ufffd" not in one.encode().decode()] == []
@@ -446,6 +458,43 @@ def test_passed_by_in_the_footer() -> None:
     assert "answered by b/y after a/x was passed by (no key: set A_KEY)" in text
 
 
+NOTE = "asked without temperature, which it does not take"
+NOTED = FAILED._replace(note=f"{NOTE}; benched too, for the same key: c/z")
+
+
+def test_note_of_the_answer() -> None:
+    """What the answering model was asked without stands among the small figures, once."""
+    attempts = (ANSWERED._replace(outcome="retry", note=NOTE), ANSWERED._replace(attempt=2, note=NOTE))
+    response = Response("hi", "b/y", attempts=attempts, latency=1.0)
+
+    assert f"1 s in all cost ? {NOTE}" in text_of(render.answer_html(response))
+    assert f"   1 s in all · cost ? · {NOTE}" in render.answer_text(response).splitlines()
+
+
+def test_note_of_a_failure_before_the_answer() -> None:
+    """It stands in the model's own row, each thing once, however often it was asked."""
+    attempts = (RETRIED._replace(note=NOTE), NOTED, ANSWERED)
+    (row,) = render.failed_rows(attempts, UTC)
+    response = Response("hi", "b/y", attempts=attempts)
+
+    assert row.note == f"{NOTE}; benched too, for the same key: c/z"
+    assert f"no capacity {row.note} benched for 5 min" in text_of(render.answer_html(response))
+    assert f"no capacity; {row.note}; benched for 5 min" in render.answer_text(response)
+    assert render.answer_text(response).count(NOTE) == 1
+
+
+def test_note_in_a_failure() -> None:
+    """Where nobody answered, the notes come from the records; other models' rows have none."""
+    error = all_failed(("a/x", ProviderError("no", reason="credentials")), ("c/z", ValueError("odd")))
+    first, second = render.failure_lines(error, attempts=(RETRIED._replace(note=NOTE), NOTED))[1:]
+    html = text_of(render.failure_html(error, attempts=(NOTED,)))
+
+    assert first == f"  a/x: the key was refused: no; {NOTED.note}; check the key, and set it anew"
+    assert "asked without" not in second
+    assert f"no {NOTED.note} check the key" in html
+    assert NOTED.note in render.failure_text(error, attempts=(NOTED,))
+
+
 def test_note() -> None:
     """A note stands beside the answer."""
     assert "no chain is set" in text_of(render.answer_html(ANSWER, note="no chain is set"))
@@ -671,3 +720,77 @@ def test_help() -> None:
 
     assert render.help_text(parts, hint="more") == "to ask\n  a=1    the first\n  bcd=2  <second>\n\nmore"
     assert text_of(render.help_html(parts, hint="more")) == "to ask a=1 the first bcd=2 &lt;second&gt; more"
+
+
+# What there is to ask
+
+LISTINGS = (
+    render.Listing(
+        "providers",
+        ("write", "where", "key"),
+        (
+            render.Listed(("sim/echo", "here", "none needed"), "ready"),
+            render.Listed(("groq/MODEL", "api.groq.com", "set GROQ_API_KEY"), "missing"),
+        ),
+    ),
+    render.Listing("nothing", ("write",), ()),
+    render.Listing("chain", ("model", "state"), (render.Listed(("a/x", "benched"), "benched"),)),
+)
+
+
+def test_listing_text() -> None:
+    """A block a table, in columns, each line with its mark; an empty table is left out."""
+    assert render.listing_text(LISTINGS, hint="more").split("\n") == [
+        "providers",
+        "  ●  sim/echo    here          none needed",
+        "  ○  groq/MODEL  api.groq.com  set GROQ_API_KEY",
+        "",
+        "chain",
+        "  ■  a/x  benched",
+        "",
+        "more",
+    ]
+
+
+def test_listing_html() -> None:
+    """The same as tables."""
+    assert text_of(render.listing_html(LISTINGS, hint="more")) == (
+        "providers write where key sim/echo here ● none needed groq/MODEL api.groq.com ○ set GROQ_API_KEY "
+        "chain model state a/x ■ benched more"
+    )
+
+
+def test_listing_folds_between_parts() -> None:
+    """In a narrow column an address or a variable is not cut within a word, and a short name not at all."""
+    html = render.listing_html(LISTINGS)
+
+    assert "<samp>groq/MODEL</samp>" in html
+    assert "<samp>api.<wbr>groq.<wbr>com</samp>" in html
+    assert "set GROQ_<wbr>API_<wbr>KEY" in html
+
+
+def test_listing_folds_a_long_name() -> None:
+    """One that would leave a narrow column no room for the rest."""
+    line = render.Listed(("openrouter/meta/llama-3.3-70b-instruct", "ready"), "ready")
+    html = render.listing_html([render.Listing("chain", ("model", "state"), (line,))])
+
+    assert "openrouter/<wbr>meta/<wbr>llama-<wbr>3.<wbr>3-<wbr>70b-<wbr>instruct" in html
+
+
+# Failures explained
+
+
+def test_explained() -> None:
+    """Two lines a failure; in HTML a row, as where a call fails."""
+    rows = [render.Row("a/x", "no capacity (transient)", then="wait"), render.Row("b/y", "odd", then="look")]
+
+    assert render.explained_text("in cell 7", rows).split("\n") == [
+        "in cell 7",
+        "a/x: no capacity (transient)",
+        "  wait",
+        "b/y: odd",
+        "  look",
+    ]
+    assert text_of(render.explained_html("in cell 7", rows)) == (
+        "in cell 7 model why what to do a/x no capacity (transient) wait b/y odd look"
+    )
