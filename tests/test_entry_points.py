@@ -147,6 +147,5 @@ def test_a_misspelt_name_may_be_near_to_an_installed_one(installed: Path) -> Non
         except fo.ChainSpecError as error:
             print(error)
     """
-    assert run(installed, script) == [
-        "'tyny/model': unknown provider 'tyny'; did you mean 'tiny'? register_provider adds others"
-    ]
+    (said,) = run(installed, script)
+    assert said.startswith("'tyny/model': unknown provider 'tyny'; did you mean 'tiny'?")

@@ -354,6 +354,15 @@ def reprs(values: object) -> list[str]:
     return shown
 
 
+def test_a_refused_key_says_where_keys_go(file: Path) -> None:
+    """Into a variable, whose name the file gives."""
+    said = str(refusal(file, f"{LAB}api_key = '{KEY}'"))
+    assert said == (
+        f"{file}, line 3: providers.lab.api_key would be a key written in this file; put the key into an "
+        'environment variable, and write its name here: key_env = "LAB_KEY"'
+    )
+
+
 def test_a_password_in_an_address_is_refused_and_not_shown(file: Path) -> None:
     """It would not be sent, and the file is no place for it."""
     error = refusal(file, f"[providers.lab]\nbase_url = 'https://me:{KEY}@llm.example.org'")

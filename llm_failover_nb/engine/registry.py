@@ -211,7 +211,9 @@ class SpecRegistry:
         names = sorted({*offers, *self._known})
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)};"
-        raise ChainSpecError(f"unknown provider {name!r}; {hint} register_provider adds others")
+        raise ChainSpecError(
+            f"unknown provider {name!r}; {hint} register_provider and the settings add others"
+        )
 
     def _info(self, name: str, offers: Mapping[str, _Offer]) -> ProviderInfo:
         try:

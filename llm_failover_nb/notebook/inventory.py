@@ -65,9 +65,17 @@ class Inventory:
         # The models of this machine have a table of their own.
         others = [info for info in infos if (info.name, info.source) != ("local", BUILT_IN)]
         return _ready_first(
-            Listed((_spec(info), _where(info), _key(info)), "missing" if info.missing else "ready")
+            Listed((_spec(info), _where(info), self._key(info)), "missing" if info.missing else "ready")
             for info in others
         )
+
+    def _key(self, info: ProviderInfo) -> str:
+        if info.missing:
+            return f"set {info.missing}" if _VARIABLES.fullmatch(info.missing) else info.missing
+        if info.key_env:
+            return f"{info.key_env} is set"
+        given: object = getattr(self._registry.provider(info.name), "key", None)
+        return "none needed" if given is None else "given in code"
 
     def _aliases(self) -> tuple[Listed, ...]:
         return _ready_first(self._alias(*item) for item in self._registry.aliases().items())
@@ -172,9 +180,3 @@ def _where(info: ProviderInfo) -> str:
         host = info.base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         return f"{host or info.base_url}{source}"
     return f"{'not known yet' if info.missing else 'this process'}{source}"
-
-
-def _key(info: ProviderInfo) -> str:
-    if info.missing:
-        return f"set {info.missing}" if _VARIABLES.fullmatch(info.missing) else info.missing
-    return f"{info.key_env} is set" if info.key_env else "none needed"

@@ -157,6 +157,11 @@ class AzureProvider(BaseProvider):
         missing = [name for name in needed if name and not os.environ.get(name, "").strip()]
         return " and ".join(missing) or None
 
+    @property
+    def key_env(self) -> str | None:
+        """The environment variable that holds its key."""
+        return self._preset.key_env
+
     def complete(self, request: Request, /) -> Response:
         return self._provider().complete(request)
 

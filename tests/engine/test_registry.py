@@ -131,7 +131,7 @@ def test_registries_are_apart(registry):
 def test_an_unknown_provider_names_the_nearest(registry):
     """With the spec in which it stands."""
     assert refusal(registry.model, "lap/a") == (
-        "'lap/a': unknown provider 'lap'; did you mean 'lab'? register_provider adds others"
+        "'lap/a': unknown provider 'lap'; did you mean 'lab'? register_provider and the settings add others"
     )
 
 
@@ -140,7 +140,7 @@ def test_an_unknown_provider_like_none_lists_the_known(registry, monkeypatch):
     for name in list(builtin_providers):
         monkeypatch.delitem(builtin_providers, name)
     assert refusal(registry.provider, "qqqqqq") == (
-        "unknown provider 'qqqqqq'; known are lab; register_provider adds others"
+        "unknown provider 'qqqqqq'; known are lab; register_provider and the settings add others"
     )
 
 
@@ -264,6 +264,21 @@ def test_a_forgotten_provider_is_made_anew(registry, source):
     assert (before.provider is after.provider, registry.provider("here")) == (False, after.provider)
 
 
+def test_a_forgotten_provider_is_not_closed(registry, source):
+    """Chains that exist have it still."""
+
+    class Closing(Echo):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    source.makers = {"here": Closing}
+    provider = registry.provider("here")
+    registry.forget("here")
+    assert not provider.closed
+
+
 def test_a_forgotten_provider_may_be_gone(registry, source):
     """Then the name is what it was before: here a built-in one's, there nobody's."""
     source.makers = {"openai": Echo, "here": Echo}
@@ -311,6 +326,14 @@ def test_providers_are_told_by_name(registry, source):
 def test_installed_providers_are_told_too(registry):
     """With the name of their entry point."""
     assert infos(registry)["plug-ready"] == ProviderInfo("plug-ready", "", "", None, "", "installed")
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_provider_that_is_not_used_is_not_told(registry, source):
+    """Its name is another's."""
+    source.makers = {"plug-ready": Echo}
+    told = infos(registry)
+    assert [told[name].source for name in ("plug-ready", "lab")] == ["settings", "registered"]
 
 
 def test_a_provider_is_told_as_it_stands(registry):

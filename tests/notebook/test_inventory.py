@@ -11,6 +11,7 @@ import pytest
 from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.engine.bench import BenchedModel
 from llm_failover_nb.engine.registry import SpecRegistry
+from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.notebook.inventory import Inventory, matching, nearest
 from llm_failover_nb.notebook.render import Listed, Listing
 from llm_failover_nb.providers import local, weights
@@ -18,6 +19,13 @@ from llm_failover_nb.settings import Settings
 from llm_failover_nb.testing import ScriptedProvider
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OTHERS = "register_provider and the settings add others"
+
+
+class Keyed(ScriptedProvider):
+    """A provider that was given its key as it is."""
+
+    key = Secret("sk-canary-of-the-inventory")
 
 
 class Hosted(ScriptedProvider):
@@ -86,6 +94,7 @@ def lines(table: Listing) -> dict[str, Listed]:
         (Hosted("https://me:pass@x.org"), ("x.org (registered)", "none needed"), "ready"),
         (Hosted("//[bad"), ("//[bad (registered)", "none needed"), "ready"),
         (ScriptedProvider("ok"), ("this process (registered)", "none needed"), "ready"),
+        (Keyed("ok"), ("this process (registered)", "given in code"), "ready"),
         (Hosted(missing="A_URL and A_KEY"), ("not known yet (registered)", "set A_URL and A_KEY"), "missing"),
         (
             Hosted(missing="ValueError: it is late"),
@@ -148,7 +157,7 @@ def halves(registry: SpecRegistry) -> SpecRegistry:
         (",", "names no model", "missing"),
         (
             "god/x",
-            "'god/x': unknown provider 'god'; did you mean 'good'? register_provider adds others",
+            f"'god/x': unknown provider 'god'; did you mean 'good'? {OTHERS}",
             "missing",
         ),
     ],

@@ -399,5 +399,6 @@ def test_all_providers_are_listed_without_a_connection(write, registry, monkeypa
         "https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_API_KEY",
     )  # fmt: skip
     assert (told["lab"].source, told["lab"].base_url, told["lab"].missing) == ("settings", URL, "LAB_KEY")
-    assert (told["azure"].missing, told["sim"].missing) == ("AZURE_OPENAI_ENDPOINT", "")
+    assert (told["azure"].missing, told["azure"].key_env) == ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY")
+    assert (told["sim"].missing, told["sim"].key_env) == ("", None)
     assert "would be sent unencrypted" in told["bad"].missing
