@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -194,6 +195,17 @@ def test_a_providers_base_url_is_enough(file: Path) -> None:
     """Everything else is left open, so that a built-in name keeps its own."""
     file.write_text(LAB)
     assert load_settings(file).providers == {"lab": ProviderSettings("https://llm.example.org/v1")}
+
+
+def test_the_documented_file_is_accepted(file: Path) -> None:
+    """Whoever copies it has settings."""
+    file.write_text(textwrap.dedent((settings_module.__doc__ or "").partition("::\n")[2]))
+    settings = load_settings(file)
+    assert (list(settings.providers), list(settings.aliases), list(settings.local)) == (
+        ["lab"],
+        ["fast"],
+        ["qwen"],
+    )
 
 
 def test_an_entry_that_has_moved_is_the_same(file: Path) -> None:
