@@ -171,12 +171,12 @@ class TestAnswers:
     def test_max_tokens_cuts_the_answer_and_says_so(self, lab: Lab, path: str) -> None:
         """An answer that the limit cut short is no whole one."""
         answer = drive(path, lab.chain(), FRUITS, max_tokens=3)
-        assert (answer.finish_reason, answer.usage.output_tokens) == ("length", 3)
+        assert (answer.finish_reason, answer.finish, answer.usage.output_tokens) == ("length", "length", 3)
 
     def test_an_answer_that_ends_by_itself_says_so(self, lab: Lab, path: str) -> None:
         """The grammar allows one word, and then nothing but the end."""
         answer = drive(path, lab.chain(), "Yes or no?", schema={"const": "yes"})
-        assert (answer.text, answer.finish_reason) == ('"yes"', "stop")
+        assert (answer.text, answer.finish_reason, answer.finish) == ('"yes"', "stop", "stop")
 
     def test_a_full_window_cuts_the_answer_and_says_so(self) -> None:
         """Where prompt and answer together fill the context, that is a length, too."""
