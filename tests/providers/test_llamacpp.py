@@ -132,6 +132,10 @@ def streaming(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+# Two of the four, where each costs the server a second.
+WHOLE_AND_STREAMED = pytest.mark.parametrize("path", ["complete", "astream"])
+
+
 def failure(path: str, model: Model, prompt: str = FRUITS, **fields: Any) -> ProviderError:
     """What a call raises, as the provider made it."""
     with pytest.raises(ProviderError) as caught:
@@ -198,7 +202,7 @@ class TestAnswers:
         answers = [lab.chain().complete(FRUITS, seed=seed, **fields).text for seed in (1, 1, 2)]
         assert [first == second for first, second in pairwise(answers)] == [True, False]
 
-    @pytest.mark.parametrize("path", ["complete", "astream"])
+    @WHOLE_AND_STREAMED
     def test_a_schema_is_followed(self, lab: Lab, path: str) -> None:
         """The answer parses, and has each member in its type and range; streamed too."""
         basket = json.loads(
@@ -313,6 +317,7 @@ class TestServer:
         )
         assert taken_for(error) == ("auth_dead", "model_gone")
 
+    @WHOLE_AND_STREAMED
     def test_a_busy_slot_is_silence_and_is_asked_once(self, lab: Lab, path: str) -> None:
         """The server queues what it has no slot for, without a word; the chain goes on to the next model."""
         hurried = lab.chain(f"{SMOLLM2},sim/echo", attempt_timeout=0.2)
@@ -353,6 +358,7 @@ class TestServer:
         assert_free(lab)
         assert (lab.benched(), lab.events) == ([], [])
 
+    @WHOLE_AND_STREAMED
     def test_a_timeout_stops_the_answer(self, lab: Lab, path: str) -> None:
         """A server that was given up does not go on for nobody, streamed or not."""
         with contextlib.suppress(AllModelsFailed, StreamInterrupted):
