@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
@@ -71,9 +71,9 @@ class Refusal:
     Args:
         fields: The fields' names.
         models: Found at the beginning of the names of these models.
-        effort: How hard these models think unasked, where they take the fields after all when they do not
-            think: when this is ``"none"``, or ``reasoning_effort`` in a request's ``extra`` is. ``None``
-            where they refuse in any case.
+        effort: The reasoning effort of these models unasked, where they take the fields after all at the
+            effort ``none``, be it this one or that of ``reasoning_effort`` in a request's ``extra``;
+            ``None`` where they refuse at any.
 
     >>> refusal = Refusal(frozenset({"temperature"}), re.compile("o3"))
     >>> refusal.concerns(Request("hi", model="o3-pro")), refusal.concerns(Request("hi", model="gpt-4o"))
@@ -98,9 +98,8 @@ class OpenAIDialect:
     Args:
         key_header: The header that carries the key.
         key_prefix: What stands before the key in it.
-        max_tokens_member: The body's name for ``max_tokens``.
-        completion_tokens: Found at the beginning of the names of models that know ``max_tokens`` by its newer
-            name only, ``max_completion_tokens``.
+        completion_tokens: Found at the beginning of the names of models for which ``max_tokens`` goes by its
+            newer name, ``max_completion_tokens``; ``None`` where it has but one.
         seed_member: The body's name for ``seed``.
         stream_usage: Ask for the usage at a stream's end; off for servers that refuse the question.
         never: The names of fields of a request that it takes for none of its models.
@@ -113,7 +112,6 @@ class OpenAIDialect:
 
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
-    max_tokens_member: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     completion_tokens: re.Pattern[str] | None = None
     seed_member: str = "seed"
     stream_usage: bool = True
@@ -195,9 +193,8 @@ class OpenAIDialect:
         return body
 
     def _max_tokens(self, model: str) -> str:
-        if self.completion_tokens is not None and self.completion_tokens.match(model):
-            return "max_completion_tokens"
-        return self.max_tokens_member
+        newer = self.completion_tokens is not None and self.completion_tokens.match(model) is not None
+        return "max_completion_tokens" if newer else "max_tokens"
 
 
 # Answers

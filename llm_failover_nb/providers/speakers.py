@@ -43,8 +43,8 @@ def _of_openais_models(prefix: str = "") -> tuple[Refusal, ...]:
 
 
 OPENAI = OpenAIDialect(
-    # The older name of the limit is refused by reasoning models.
-    max_tokens_member="max_completion_tokens",
+    # The older name is deprecated, and refused by reasoning models.
+    completion_tokens=re.compile(""),
     refusals=_of_openais_models(),
     temperatures=(0.0, 2.0),
     most_stops=4,

@@ -244,6 +244,12 @@ def test_numbers_of_numpys_are_given_like_others(bed: Bed, ask: Ask, given: dict
     assert record.note == f"asked without {next(iter(given))}, which it does not take"
 
 
+def test_stop_texts_are_given_when_there_are_some(bed: Bed, ask: Ask) -> None:
+    """None of them is no text, and never None."""
+    (record,) = ask(chain_of(bed, {"a": Without("ok", fields=("stop",))}), stop="END").attempts
+    assert record.note == "asked without stop, which it does not take"
+
+
 def test_a_provider_that_cannot_say_fails_no_call(
     bed: Bed, ask: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -125,6 +125,17 @@ def test_an_element_that_is_no_object_is_malformed(data: bytes) -> None:
     assert (caught.value.kind, caught.value.reason) == (ErrorKind.TRANSIENT, "malformed")
 
 
+@pytest.mark.parametrize(
+    ("data", "begins"), [(b'[7, {"a":1}]', "'7'"), (b'["x"]', "'\"'"), ("[\u00e4]".encode(), r"'\\xc3'")]
+)
+def test_the_element_is_named_however_it_is_cut(data: bytes, begins: str) -> None:
+    """By what it begins with, which is all there may be of it yet."""
+    for pieces in ([data], bytewise(data)):
+        with pytest.raises(ProviderError) as caught:
+            split(ArrayDecoder(), *pieces)
+        assert f"an element that is no object, but begins with {begins};" in str(caught.value)
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=12), max_size=6))
 def test_no_bytes_raise_anything_else(pieces: list[bytes]) -> None:

@@ -105,7 +105,7 @@ def test_a_dialect_may_name_members_otherwise() -> None:
     dialect = OpenAIDialect(
         key_header="api-key",
         key_prefix="",
-        max_tokens_member="max_completion_tokens",
+        completion_tokens=re.compile("m"),
         seed_member="random_seed",
         stream_usage=False,
     )

@@ -449,6 +449,13 @@ def test_a_reader_that_failed_is_freed_at_once(wire: Speaker, how: str) -> None:
     assert gone() is None
 
 
+def test_a_failure_is_raised_without_what_it_came_from() -> None:
+    """The frames of that would keep what was read before it."""
+    error = read(SPEAKERS["openai"].dialect, b"data: oops\n\n").error
+    assert error is not None
+    assert error.__context__ is None
+
+
 # Requests
 
 
