@@ -344,6 +344,20 @@ def test_the_settings_put_a_built_in_provider_elsewhere(write, registry):
     assert registry.provider("ollama").base_url == URL
 
 
+def test_a_built_in_provider_elsewhere_speaks_its_own_wire(write, registry):
+    """Unless the file gives another; a plain name's is openai."""
+    write(lab("", "ollama") + lab("wire = 'openai'", "gemini") + "\n" + lab("", "desk"))
+    told = {info.name: info.wire for info in registry.providers()}
+    assert [told[name] for name in ("ollama", "gemini", "desk")] == ["ollama", "openai", "openai"]
+
+
+def test_a_built_in_providers_key_goes_to_no_other_host(write, registry, monkeypatch):
+    """Only a variable that the file names is read for it."""
+    monkeypatch.setenv("GROQ_API_KEY", KEY)
+    write(lab("", "groq"))
+    assert registry.provider("groq").key is None
+
+
 def test_code_wins_over_the_settings(write, registry):
     """Whatever the file says."""
     write(lab(""))
