@@ -42,7 +42,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from llm_failover_nb.engine import rules
+from llm_failover_nb.engine import codes, rules, words
 from llm_failover_nb.engine.errors import ErrorKind
 from llm_failover_nb.engine.reading import NOTHING, Found, Report, causes, read, report_of, type_names
 from llm_failover_nb.engine.waits import (
@@ -135,7 +135,7 @@ def _decide(status: int | None, headers: Mapping[str, str], found: Found, wire: 
     if status in rules.BY_STATUS_FIRST or _is_server_fault(status):
         if status == 401 and found.relayed:
             return "server_error", "relayed"
-        if status != 402 or not any(rules.CODES.get(code) == "quota" for code in found.codes):
+        if status != 402 or not any(_meaning(code, status, wire) == "quota" for code in found.codes):
             return rules.BY_STATUS.get(status, "server_error"), f"status {status}"
     return (
         _by_code(status, found, wire)
@@ -155,46 +155,60 @@ def _by_body(found: Found, headers: Mapping[str, str], wire: str) -> tuple[str, 
     if by_code is not None and rules.KINDS[by_code[0]] is not ErrorKind.TRANSIENT:
         return by_code
     stands_for = next((number for number in found.numbers if 400 <= number < 600), None) or next(
-        (rules.STANDS_FOR[code] for code in found.codes if code in rules.STANDS_FOR), None
+        (codes.STANDS_FOR[code] for code in found.codes if code in codes.STANDS_FOR), None
     )
     if stands_for is not None:
         return _decide(stands_for, headers, found, wire)
     for code in found.codes:
-        if (reason := rules.FINISHES.get(code)) is not None:
+        if (reason := codes.FINISHES.get(code)) is not None:
             return reason, f"finish {found.spelled.get(code, code)}"
     if by_code is not None:
         return by_code
-    return found.broken, "no answer"
+    # An error that gives neither number nor code: one of a 400, if its words mean anything.
+    by_words = _by_words(400, found) if found.broken == "server_error" else None
+    return by_words or (found.broken, "no answer")
 
 
 def _by_code(status: int | None, found: Found, wire: str) -> tuple[str, str] | None:
-    allowed = rules.ALLOWED.get(status, rules.LASTING)
+    allowed = codes.ALLOWED.get(status, codes.LASTING)
     best: tuple[str, str] | None = None
     for code in found.codes:
-        reason = rules.CODES.get(code) or (
-            rules.VENDOR_NUMBERS.get(code) if wire in rules.NUMBERING_WIRES else None
-        )
+        reason = _meaning(code, status, wire)
         if reason is None or reason not in allowed:
             continue
         if reason == "credentials" and found.relayed:
             reason = "server_error"  # a router's own key at its upstream, not the caller's
-        if best is None or rules.RANK[reason] < rules.RANK[best[0]]:
+        if best is None or codes.RANK[reason] < codes.RANK[best[0]]:
             best = reason, f"code {found.spelled.get(code, code)}"
     return best
+
+
+def _meaning(code: str, status: int | None, wire: str) -> str | None:
+    """The reason that a folded code gives."""
+    reason = codes.CODES.get(code)
+    if reason == "limit":
+        return "rate_limit" if status in (None, 429) else "quota"
+    if reason is None and wire in codes.NUMBERING_WIRES:
+        return codes.VENDOR_NUMBERS.get(code)
+    return reason
 
 
 def _by_words(status: int, found: Found) -> tuple[str, str] | None:
     if status not in rules.READS_WORDS or not found.texts:
         return None
-    words = found.words()
-    if status == 429 and (match := rules.LIMIT_REQUESTED.search(words)) is not None:
+    said = found.words()
+    if status == 429 and (match := words.LIMIT_REQUESTED.search(said)) is not None:
         limit, requested = (int(number.replace(",", "")) for number in match.groups())
         if requested > limit:
             return "context_length", "words requested more than the limit"
     # A param names the part of the request that is wrong, and what follows may be its text.
     echoes = bool(found.param) and found.param not in rules.PARAMS_OF_THE_MODEL and status == 400
-    for reason, pattern in rules.WORDS_OF_429 if status == 429 else rules.WORDS:
-        if not (echoes and reason not in rules.OF_THE_REQUEST) and pattern.search(words) is not None:
+    for reason, pattern in words.WORDS_OF_429 if status == 429 else words.WORDS:
+        if echoes and reason not in rules.OF_THE_REQUEST:
+            continue
+        if found.page and reason not in rules.OF_A_PAGE:
+            continue
+        if pattern.search(said) is not None:
             return reason, f"words {reason}"
     return None
 
@@ -233,8 +247,8 @@ def _wait(report: Report, headers: Mapping[str, str], found: Found, now: datetim
     if found is NOTHING and not headers:
         return None
     header = header_wait(headers, now) if headers else None
-    words = found.words() if found.texts else ""
-    wait = longer_wait(header, body_wait(found.delays, words, now))
+    said = found.words() if found.texts else ""
+    wait = longer_wait(header, body_wait(found.delays, said, now))
     if wait is None and headers:
         wait = reset_wait(headers, now)
     if wait is None and found.buckets is not None:

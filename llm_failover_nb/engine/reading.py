@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from llm_failover_nb.engine.codes import folded
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.rules import BROKEN_RESPONSES, ROLES
 from llm_failover_nb.engine.waits import seconds_of
@@ -31,16 +32,28 @@ _LONGEST_NAME = 60
 
 _decode = json.JSONDecoder(strict=False).raw_decode
 _JSON_STARTS = frozenset('{["')
-_QUOTES = frozenset("\"'`\u201c\u2018")
+_QUOTES = frozenset("\"'`\u201c\u2018\u300c\u300e")
 _QUOTED = re.compile(
     r"""
       " [^"]*+ (?: " | \Z )
     | ` [^`]*+ (?: ` | \Z )
     | \u201c [^\u201d]*+ (?: \u201d | \Z )
+    | \u300c [^\u300d]*+ (?: \u300d | \Z )
+    | \u300e [^\u300f]*+ (?: \u300f | \Z )
     | (?<!\w) ['\u2018] (?: [^'] | (?<=\w)'(?=\w) )*+ (?: ' | \Z )   # an apostrophe is no quote
     """,
     re.VERBOSE,
 )
+# Chinese prose has no blanks, so what stands in its quotes is no name.
+_NAMING = frozenset("\"'`\u2018\u201c")
+_BLANK = re.compile(r"\s|[\u3000-\u9fff]")
+# What follows these in a line is what the caller sent.
+_ECHOED = re.compile(
+    r"\b(?:got|received|but was|value was|(?:your|the|user|last) (?:prompt|input|message|content|text)"
+    r"(?: was| is)?|(?<=[.;,(] )(?:prompt|input))\s?[:=]\s(?!['\"`])[^\n]*"
+)
+# A code made of a few others, such as Throttling.RateQuota.
+_NAMESPACED = re.compile(r"[a-z][\w-]*(?:[.:][a-z][\w-]*){1,2}", re.IGNORECASE)
 
 
 # The exception
@@ -152,11 +165,13 @@ class Found:
     ``codes`` are folded as in ``rules.CODES``, and ``spelled`` says how each came; ``numbers`` are those that
     may be a status; ``delays`` are what members say that name a wait or its end; ``buckets`` are headers
     that the body quotes; ``param`` is the part of the request that is at fault; ``relayed`` tells
-    that the key at fault is a router's own; ``broken`` is the reason if none of this means anything.
+    that the key at fault is a router's own, ``page`` that it is a page of HTML; ``broken`` is the reason if
+    none of this means anything.
     """
 
     __slots__ = (
-        "_words", "broken", "buckets", "codes", "delays", "numbers", "param", "relayed", "spelled", "texts",
+        "_words", "broken", "buckets", "codes", "delays", "numbers", "page", "param", "relayed", "spelled",
+        "texts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -168,6 +183,7 @@ class Found:
         self.buckets: object = None
         self.param = ""
         self.relayed = False
+        self.page = False
         self.broken = "malformed"
         self._words: str | None = None
 
@@ -175,7 +191,8 @@ class Found:
         """The texts in lower case, without what they quote, as far as they are looked at."""
         if self._words is None:
             whole = "\n".join(self.texts[:_MOST_TEXTS])[:_LONGEST_READ].replace("\u2019", "'")
-            self._words = _QUOTED.sub(_unless_prose, whole)[:_LONGEST_WORDS].lower()
+            told = _QUOTED.sub(_unless_prose, whole)[:_LONGEST_WORDS].lower()
+            self._words = _ECHOED.sub("", told)
         return self._words
 
 
@@ -208,8 +225,9 @@ def _walk(found: Found, body: object) -> None:
     for node, nested in nodes:  # grows while it is walked
         if isinstance(node, dict):
             for key, value in node.items():
-                if (role := ROLES.get(key)) is not None and value is not None:
-                    _see(found, role, key, value, nodes, nested)
+                name = key.lower().replace("_", "").replace("-", "") if isinstance(key, str) else ""
+                if (role := ROLES.get(name)) is not None and value is not None:
+                    _see(found, role, name, value, nodes, nested)
         elif isinstance(node, list | tuple):
             nodes.extend((item, nested) for item in node[:_MOST_ITEMS])
         elif isinstance(node, str):
@@ -217,20 +235,21 @@ def _walk(found: Found, body: object) -> None:
             nodes.extend((item, nested + 1) for item in inside)
             if not inside:
                 found.texts.append(node[:_LONGEST_READ])
+                found.page = found.page or node.lstrip()[:1] == "<"
                 found.broken = "server_error" if nested else found.broken
         if len(nodes) > _MOST_NODES:
             del nodes[_MOST_NODES:]
 
 
 def _see(
-    found: Found, role: str, key: str, value: object, nodes: list[tuple[object, int]], nested: int
+    found: Found, role: str, name: str, value: object, nodes: list[tuple[object, int]], nested: int
 ) -> None:
-    if role == "code" and not isinstance(value, dict | list):
-        _see_code(found, value)
-    elif role == "open" or role == "code" or (role == "group" and isinstance(value, dict | list)):
+    if role in ("code", "status") and not isinstance(value, dict | list):
+        _see_code(found, value, only_status=role == "status")
+    elif role in ("open", "code", "status") or (role == "group" and isinstance(value, dict | list)):
         nodes.append((value, nested))
     elif role == "delay":
-        seconds = seconds_of(value) if key.endswith("ms") else None
+        seconds = seconds_of(value) if name.endswith("ms") else None
         found.delays.append(value if seconds is None else seconds / 1000)
     elif role == "headers":
         found.buckets = found.buckets or value
@@ -242,18 +261,19 @@ def _see(
         found.codes.append("refusal")
 
 
-def _see_code(found: Found, value: object) -> None:
+def _see_code(found: Found, value: object, *, only_status: bool = False) -> None:
     if isinstance(value, str) and 0 < len(value) <= _LONGEST_CODE:
         spelled = value.strip().rpartition("#")[2]
-        code = spelled.lower().replace("_", "").replace("-", "")
-        folded = code.removesuffix("exception").removesuffix("error")
-        found.codes.append(folded)
-        found.spelled.setdefault(folded, spelled)
-        if len(code) == 3 and code.isdecimal():
-            found.numbers.append(int(code))
+        if len(spelled) == 3 and spelled.isdecimal():
+            found.numbers.append(int(spelled))
+        parts = re.split("[.:]", spelled) if _NAMESPACED.fullmatch(spelled) else []
+        for part in () if only_status else (spelled, *parts):
+            found.codes.append(folded(part))
+            found.spelled.setdefault(folded(part), spelled)
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1_000_000:
-        found.codes.append(str(value))
         found.numbers.append(int(value))
+        if not only_status:
+            found.codes.append(str(value))
 
 
 def _inside(found: Found, text: str, nested: int) -> Iterator[object]:
@@ -261,17 +281,15 @@ def _inside(found: Found, text: str, nested: int) -> Iterator[object]:
     if nested > _DEEPEST_JSON:
         return
     text = text.strip()
-    if text[:1] in _JSON_STARTS:
-        value = _json(text)
-        if value is not None:
-            yield value
-            return
-        if nested == 0 and text[0] != '"':
-            found.broken = "cut"
+    value, rest = _json(text) if text[:1] in _JSON_STARTS else (None, text)
+    if value is not None:
+        yield value
+    elif rest[:1] in _JSON_STARTS and nested == 0 and rest[0] != '"':
+        found.broken = "cut"
     if nested == 0:
-        lines = (line.strip().removeprefix("data:").strip() for line in _first_lines(text))
-        yield from (value for line in lines if line[:1] == "{" and (value := _json(line)) is not None)
-    elif not found.param and (value := _relayed_json(text)) is not None:
+        lines = (line.strip().removeprefix("data:").strip() for line in _first_lines(rest))
+        yield from (inner for line in lines if line[:1] == "{" and (inner := _json(line)[0]) is not None)
+    elif value is None and not found.param and (value := _relayed_json(text)) is not None:
         yield value
 
 
@@ -284,19 +302,19 @@ def _relayed_json(text: str) -> object:
     before, brace, _ = text.partition("{")
     if not brace or before.rstrip()[-1:] not in (":", "-") or not _QUOTES.isdisjoint(before):
         return None
-    return _json(text[len(before) :])
+    return _json(text[len(before) :])[0]
 
 
-def _json(text: str) -> object:
-    """The value that a text begins with; ``None`` when it is not JSON."""
+def _json(text: str) -> tuple[object, str]:
+    """The value that a text begins with, and what follows it; ``None`` and the text when it is not JSON."""
     try:
-        value: object = _decode(text)[0]
+        value, end = _decode(text)
     except (ValueError, RecursionError):
-        return None
-    return value
+        return None, text
+    return value, text[end:]
 
 
 def _unless_prose(quoted: re.Match[str]) -> str:
     """A quoted name stays, since sentences are built around it; what has words in it is somebody's text."""
     text = quoted.group()
-    return text if len(text) <= _LONGEST_NAME and text.count(" ") < 2 else "''"
+    return text if len(text) <= _LONGEST_NAME and not _BLANK.search(text) and text[0] in _NAMING else "'x'"

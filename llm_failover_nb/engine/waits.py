@@ -38,6 +38,8 @@ _TELLING = frozenset(
     }
 )
 
+_SPENT_BUCKET = re.compile(r"\br(?:emaining)?=0\s?[;,]\s?(?:t|reset)=(\d{1,15})\b")
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 _UNIT = (
@@ -54,13 +56,16 @@ _NUMBER = re.compile(r"[+-]?\d{1,300}(?:\.\d{0,300})?(?:e[+-]?\d{1,3})?")
 # "regain access in 3 days" ask; a bare "per 60 seconds" is the length of a window.
 _AGAIN = (
     r"\b(?:try(?:ing)?(?: it)? again|retry(?:ing)?|resets?|available(?: again)?|regain access|renews?"
-    r"|refresh(?:es)?|restored)"
+    r"|refresh(?:es)?|restored|replenished)"
 )
 _ASKED = re.compile(
     rf"(?:{_AGAIN}[ _-]?(?:in|after)|\bwait)\b"
     r"[ :=\"]{0,4}(?:(?:for|at least|about|around|approximately|another) ){0,2}"
     rf"(?:({_DURATION})|(\d{{1,15}}(?:\.\d{{1,15}})?)(?=$|[,;)\"\n]|\.(?!\d)))"
 )
+
+# "Quota will be replenished in 12:34:56"; after "at" it would be a time of day.
+_ASKED_CLOCK = re.compile(rf"{_AGAIN} in (\d{{1,3}}):([0-5]\d):([0-5]\d)(?![\w:])")
 
 # "regain access on 2026-02-01 at 00:00 UTC", "resets at 2026-02-01T00:00:00+01:00", "resets at midnight UTC",
 # "available again tomorrow at 09:00 UTC": only with UTC or an offset is a moment the same everywhere.
@@ -86,7 +91,7 @@ def fold_headers(headers: object) -> Mapping[str, str]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             continue
         name = pair[0].lower() if isinstance(pair[0], str) else _text(pair[0]).lower()
-        if name in _TELLING or "ratelimit" in name:
+        if name in _TELLING or "ratelimit" in name or "rate-limit" in name:
             folded[name] = _text(pair[1])
     return folded
 
@@ -120,6 +125,7 @@ def body_wait(delays: Iterable[object], text: str, now: datetime | None = None) 
     if told:
         return next(filter(None, told), 0.0)  # a moment that is past says less than the others
     asked = [_asked(match) for match in _ASKED.finditer(text)]
+    asked += [_clock(match) for match in _ASKED_CLOCK.finditer(text)]
     asked += [_until_date(match, now) for match in _AT_A_DATE.finditer(text)]
     asked += [_until_time(match, now) for match in _AT_A_TIME.finditer(text)]
     return max((seconds for seconds in asked if seconds is not None), default=None)
@@ -129,7 +135,8 @@ def reset_wait(headers: Mapping[str, str], now: datetime | None = None) -> float
     """The longest ``…ratelimit…reset…`` of the buckets of which nothing remains.
 
     Buckets with something left say nothing about this failure. Values are durations (``1m2.5s``), seconds,
-    epoch seconds, epoch milliseconds or RFC 3339 dates.
+    epoch seconds, epoch milliseconds or RFC 3339 dates. One header for all, ``RateLimit: "day";r=0;t=30``, is
+    that of the IETF's draft-ietf-httpapi-ratelimit-headers; earlier drafts wrote ``remaining=0, reset=30``.
     """
     waits = [
         wait
@@ -137,6 +144,7 @@ def reset_wait(headers: Mapping[str, str], now: datetime | None = None) -> float
         if "reset" in name and _is_spent(headers, name)
         if (wait := _reset(text, now)) is not None
     ]
+    waits += [float(seconds) for seconds in _SPENT_BUCKET.findall(headers.get("ratelimit", ""))]
     return max(waits, default=None)
 
 
@@ -195,10 +203,15 @@ def _asked(match: re.Match[str]) -> float | None:
 
 
 def _is_spent(headers: Mapping[str, str], reset: str) -> bool:
-    left = _number(headers.get(reset.replace("reset", "remaining"), ""))
+    left = _number(headers.get(reset.removesuffix("-after").replace("reset", "remaining"), ""))
     if left is not None:
         return left <= 0
     return headers.get(reset.replace("reset", "status"), "").strip().lower() == "rejected"
+
+
+def _clock(match: re.Match[str]) -> float:
+    hours, minutes, seconds = map(int, match.groups())
+    return float(hours * 3600 + minutes * 60 + seconds)
 
 
 def _until_date(match: re.Match[str], now: datetime | None) -> float | None:
