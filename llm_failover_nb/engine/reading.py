@@ -109,7 +109,7 @@ def _foreign(error: BaseException) -> Report | None:
     response = _get(error, "response")
     body = _get(error, "body")
     status = next(
-        (value for value in _statuses(error, response) if isinstance(value, int) and 100 <= value < 600), None
+        (code for value in _statuses(error, response) if (code := _status(value)) is not None), None
     )
     if status is None and not isinstance(body, dict):
         return None
@@ -117,6 +117,8 @@ def _foreign(error: BaseException) -> Report | None:
         details = _get(error, "details")
         body = details if isinstance(details, dict) else _get(response, "text")
     headers = _get(error, "headers") or _get(response, "headers")
+    if isinstance(response, dict):  # botocore's, which is body and metadata in one
+        body, headers = response, _get(response.get("ResponseMetadata"), "HTTPHeaders")
     return Report(status, headers, body, _get(error, "code"), _get(error, "retry_after"), text_of(error))
 
 
@@ -124,12 +126,20 @@ def _statuses(error: BaseException, response: object) -> Iterator[object]:
     for name in ("status_code", "status", "code"):
         yield _get(error, name)
     yield _get(response, "status_code")
+    yield _get(_get(response, "ResponseMetadata"), "HTTPStatusCode")
+
+
+def _status(value: object) -> int | None:
+    """A number that is an HTTP status, also where it comes as a text."""
+    if isinstance(value, str) and len(value) == 3 and value.isdecimal():
+        value = int(value)
+    return value if isinstance(value, int) and 100 <= value < 600 else None
 
 
 def _get(thing: object, name: str) -> object:
-    """An attribute of somebody else's object; some raise more than AttributeError when asked."""
+    """An attribute or item of somebody else's object; some raise more than AttributeError when asked."""
     try:
-        return getattr(thing, name, None)
+        return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
     except Exception:  # noqa: BLE001  # a property may raise anything, and then it says nothing
         return None
 
@@ -298,9 +308,11 @@ def _first_lines(text: str) -> list[str]:
 
 
 def _relayed_json(text: str) -> object:
-    """The JSON in ``SomeError: ProviderError - {…}``; a quote before it makes it an echo of the prompt."""
+    """The JSON in ``SomeError: ProviderError - {…}``; after a quote or ``got:`` it is the prompt's."""
     before, brace, _ = text.partition("{")
     if not brace or before.rstrip()[-1:] not in (":", "-") or not _QUOTES.isdisjoint(before):
+        return None
+    if _ECHOED.search(f"{before[-_LONGEST_NAME:].lower()} {{") is not None:
         return None
     return _json(text[len(before) :])[0]
 

@@ -65,8 +65,8 @@ ENDING = frozenset({"quota"})
 LONGEST_COOLDOWN = 86_400.0
 
 # What a member of a body can be, by its name in lower case without "_" and "-": a code, a status, something
-# to look into, a group that is looked into when it is no text, and a few that mean themselves. Members that are
-# not here are never looked at; some echo the prompt.
+# to look into, a group that is looked into when it is no text, and a few that mean themselves. Members that
+# are not here are never looked at; some echo the prompt.
 ROLES = {
     member: role
     for role, members in {
@@ -130,12 +130,13 @@ TYPES = {
         "PartialCredentialsError CredentialRetrievalError DefaultCredentialsError RefreshError "
         "UnauthorizedSSOTokenError Unauthenticated UnrecognizedClientException ExpiredTokenException",
         "permission": "PermissionDeniedError PermissionDenied AccessDeniedException",
-        "model_gone": "UnsupportedProtocol InvalidURL InvalidSchema MissingSchema LocationParseError",
+        "model_gone": "UnsupportedProtocol InvalidURL InvalidSchema MissingSchema LocationParseError "
+        "NotFoundError",
         # The SDKs' own names, where the object carries nothing else.
         "rate_limit": "RateLimitError ThrottlingException TooManyRequests ResourceExhausted",
         "overloaded": "ServiceUnavailable ServiceUnavailableError ServiceUnavailableException "
         "OverloadedError",
-        "server_error": "InternalServerError InternalServerException ServerError",
+        "server_error": "InternalServerError InternalServerException ServerError ConflictError",
         "quota": "BudgetExceededError",
         "context_length": "ContextWindowExceededError",
         "content_filter": "ContentPolicyViolationError",

@@ -52,26 +52,24 @@ _NUMBER_AND_UNIT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s?(ms|milli|[smhdw])")
 _WHOLE_DURATION = re.compile(_DURATION)
 _NUMBER = re.compile(r"[+-]?\d{1,300}(?:\.\d{0,300})?(?:e[+-]?\d{1,3})?")
 
+# What a sentence that asks to wait begins with, and how it may go on.
+_AGAIN = re.compile(
+    r"\b(?:(wait)|try(?:ing)?(?: it)? again|retry(?:ing)?|resets?|available(?: again)?|regain access|renews?"
+    r"|refresh(?:es)?|restored|replenished)(?![a-z])"
+)
 # "try again in 1h53m56.8s", "retry after 22 seconds", "wait 47 seconds", "retry-after: 30" and
 # "regain access in 3 days" ask; a bare "per 60 seconds" is the length of a window.
-_AGAIN = (
-    r"\b(?:try(?:ing)?(?: it)? again|retry(?:ing)?|resets?|available(?: again)?|regain access|renews?"
-    r"|refresh(?:es)?|restored|replenished)"
-)
-_ASKED = re.compile(
-    rf"(?:{_AGAIN}[ _-]?(?:in|after)|\bwait)\b"
-    r"[ :=\"]{0,4}(?:(?:for|at least|about|around|approximately|another) ){0,2}"
-    rf"(?:({_DURATION})|(\d{{1,15}}(?:\.\d{{1,15}})?)(?=$|[,;)\"\n]|\.(?!\d)))"
-)
-
+_FOR = r"[ :=\"]{0,4}(?:(?:for|at least|about|around|approximately|another) ){0,2}"
+_LONG = rf"(?:({_DURATION})|(\d{{1,15}}(?:\.\d{{1,15}})?)(?=$|[,;)\"\n]|\.(?!\d)))"
+_WAIT = re.compile(rf"(?:[ _-]?(?:in|after)\b)?{_FOR}{_LONG}")
+_IN = re.compile(rf"[ _-]?(?:in|after)\b{_FOR}{_LONG}")
 # "Quota will be replenished in 12:34:56"; after "at" it would be a time of day.
-_ASKED_CLOCK = re.compile(rf"{_AGAIN} in (\d{{1,3}}):([0-5]\d):([0-5]\d)(?![\w:])")
-
+_IN_CLOCK = re.compile(r" in (\d{1,3}):([0-5]\d):([0-5]\d)(?![\w:])")
 # "regain access on 2026-02-01 at 00:00 UTC", "resets at 2026-02-01T00:00:00+01:00", "resets at midnight UTC",
 # "available again tomorrow at 09:00 UTC": only with UTC or an offset is a moment the same everywhere.
+_AT = r"(?: daily| every day)?(?: (?:on|at|after|until|by)|[:=])?[:=\"' ]{0,3}"
 _TIME = r"(\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
 _ZONE = r"\s?\(?(z|utc|gmt|[+-]\d{2}:?\d{2})(?![\w+:-])(?!\s?[+-]\d)"
-_AT = rf"{_AGAIN}(?: daily| every day)?(?: (?:on|at|after|until|by)|[:=])?[:=\"' ]{{0,3}}"
 _AT_A_DATE = re.compile(rf"{_AT}(\d{{4}}-\d{{2}}-\d{{2}})(?:t|,? (?:at )?){_TIME}{_ZONE}")
 _AT_A_TIME = re.compile(rf"{_AT}(tomorrow )?(?:at )?(?:{_TIME}|midnight){_ZONE}")
 
@@ -124,10 +122,7 @@ def body_wait(delays: Iterable[object], text: str, now: datetime | None = None) 
     told = [seconds for delay in delays if (seconds := _reset(delay, now)) is not None]
     if told:
         return next(filter(None, told), 0.0)  # a moment that is past says less than the others
-    asked = [_asked(match) for match in _ASKED.finditer(text)]
-    asked += [_clock(match) for match in _ASKED_CLOCK.finditer(text)]
-    asked += [_until_date(match, now) for match in _AT_A_DATE.finditer(text)]
-    asked += [_until_time(match, now) for match in _AT_A_TIME.finditer(text)]
+    asked = [_asked(text, match, now) for match in _AGAIN.finditer(text)]
     return max((seconds for seconds in asked if seconds is not None), default=None)
 
 
@@ -197,9 +192,22 @@ def _duration(text: str) -> float:
     )
 
 
-def _asked(match: re.Match[str]) -> float | None:
-    duration, bare = match.groups()
-    return _duration(duration) if duration is not None else _number(bare)
+def _asked(text: str, begun: re.Match[str], now: datetime | None) -> float | None:
+    """The wait in a sentence that has begun to ask for one."""
+    there = begun.end()
+    if told := (_WAIT if begun[1] else _IN).match(text, there):
+        duration, bare = told.groups()
+        return _duration(duration) if duration is not None else _number(bare)
+    if told := _IN_CLOCK.match(text, there):
+        hours, minutes, seconds = map(int, told.groups())
+        return float(hours * 3600 + minutes * 60 + seconds)
+    if told := _AT_A_DATE.match(text, there):
+        date, time, zone = told.groups()
+        return _until_date(date, time, zone, now)
+    if told := _AT_A_TIME.match(text, there):
+        tomorrow, time, zone = told.groups()
+        return _until_time(tomorrow, time, zone, now)
+    return None
 
 
 def _is_spent(headers: Mapping[str, str], reset: str) -> bool:
@@ -209,19 +217,12 @@ def _is_spent(headers: Mapping[str, str], reset: str) -> bool:
     return headers.get(reset.replace("reset", "status"), "").strip().lower() == "rejected"
 
 
-def _clock(match: re.Match[str]) -> float:
-    hours, minutes, seconds = map(int, match.groups())
-    return float(hours * 3600 + minutes * 60 + seconds)
-
-
-def _until_date(match: re.Match[str], now: datetime | None) -> float | None:
-    date, time, zone = match.groups()
+def _until_date(date: str, time: str, zone: str, now: datetime | None) -> float | None:
     return _until(f"{date}T{time.zfill(5)}{_offset(zone)}", now) or None
 
 
-def _until_time(match: re.Match[str], now: datetime | None) -> float | None:
+def _until_time(tomorrow: str | None, time: str | None, zone: str, now: datetime | None) -> float | None:
     """Seconds until a time of day, which is the next one unless it is tomorrow's."""
-    tomorrow, time, zone = match.groups()
     start = _aware(now or SystemClock.now())
     try:
         told = datetime.fromisoformat(f"{start.date()}T{(time or '0:00').zfill(5)}{_offset(zone)}")

@@ -65,10 +65,10 @@ WORDS = _compiled(
     (
         "credentials",
         (
-            rf"{_OWNER}\b[^.\n]{{0,60}}\b(?:suspended|deactivated|disabled|restricted|banned|terminated)\b",
+            rf"{_OWNER}\b[^.\n]{{0,60}}\b(?:suspended|deactivated|disabled|restricted|banned|terminated|closed|locked)\b",
             rf"{_KEY}\b[^.\n]{{0,40}}\b(?:not valid|invalid|not found|expired|leaked|revoked|blocked)\b",
-            rf"{_KEY}\b[^.\n]{{0,40}}\b(?:disabled|missing|incorrect|required)\b",
-            rf"\b(?:invalid|incorrect|wrong|missing|expired|no|bad)(?: or \w{{1,20}})? {_KEY}\b",
+            rf"{_KEY}\b[^.\n]{{0,40}}\b(?:disabled|missing|incorrect|malformed|required)\b",
+            rf"\b(?:invalid|incorrect|wrong|missing|expired|malformed|no|bad)(?: or \w{{1,20}})? {_KEY}\b",
             r"\bsignature expired|does not match the signature|\blogin fail",
             r"(?:密钥|令牌|api ?key)(?:不存在|无效|错误|不正确|已?过期|已?失效|已被?禁用|状态不可用)",
             r"无效的(?:令牌|密钥|api ?key)|(?:账户|账号|帐户|用户)(?:已被|已)?(?:封禁|停用|禁用|冻结)",

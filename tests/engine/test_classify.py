@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import errno
 import json
 import math
@@ -32,8 +33,11 @@ TRANSIENT, AUTH_DEAD = ErrorKind.TRANSIENT, ErrorKind.AUTH_DEAD
 REQUEST_SPECIFIC, UNKNOWN = ErrorKind.REQUEST_SPECIFIC, ErrorKind.UNKNOWN
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
-CORPUS = Path(__file__).parent.parent / "corpus" / "errors.jsonl"
-CASES = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
+CORPUS = Path(__file__).parent.parent / "corpus"
+CASES, OWN = (
+    [json.loads(line) for line in (CORPUS / name).read_text(encoding="utf-8").splitlines()]
+    for name in ("errors.jsonl", "own_errors.jsonl")
+)
 RESPONSES = [case for case in CASES if case["status"] is not None]
 FAILURES = [case for case in CASES if case["status"] is None]
 
@@ -104,6 +108,46 @@ def test_corpus_transport(case: dict[str, Any]) -> None:
     verdict = classify(raised(error, CAUSES[case["cause"]] if case["cause"] else None))
     assert fits(case, verdict), verdict
     assert module in ("httpx", "asyncio", "")
+
+
+def of_types(names: list[str]) -> type[BaseException]:
+    """An exception's type and its bases, by their names; what Python has is Python's own."""
+    made: type[BaseException] = Exception
+    for name in reversed(names):
+        known = getattr(builtins, name, None)
+        own = isinstance(known, type) and issubclass(known, made)
+        made = known if own else type(name, (made,), {})
+    return made
+
+
+def replayed(case: dict[str, Any]) -> BaseException:
+    """The failure of a case."""
+    if "exception_types" not in case:
+        return ProviderError("", status=case["status"], headers=case["headers"], body=case["body"])
+    kind = of_types(case["exception_types"])
+    error = kind.__new__(kind)
+    for name, value in case.get("attributes", {}).items():
+        setattr(error, name, value)
+    return error
+
+
+def near(wait: float | None, expected: float | None) -> bool:
+    if wait is None or expected is None:
+        return wait is expected
+    return abs(wait - expected) <= max(1, expected / 100)
+
+
+@pytest.mark.parametrize("case", OWN, ids=lambda case: case["id"])
+def test_own_corpus(case: dict[str, Any]) -> None:
+    """What was found elsewhere means what its label says: kind, reason, wait, and when it ends by itself."""
+    now = datetime.fromisoformat(case["now"]) if "now" in case else None
+    verdict = classify(replayed(case), wire=case["wire"], now=now)
+    if verdict.kind != case["expect_kind"]:
+        assert verdict.kind in case.get("contested_alt", "").split("; "), verdict
+        return
+    assert verdict.reason in case["expect_reason"].split("|"), verdict
+    assert near(verdict.retry_after, case["expect_retry_after_s"]), verdict
+    assert near(verdict.lasts, case["expect_lasts_s"]), verdict
 
 
 def test_corpus_tolerates_few_departures() -> None:
@@ -966,6 +1010,110 @@ def test_any_exception_is_classified(
     assert verdict.kind == KINDS[verdict.reason]
 
 
+# What does not change a verdict
+
+ANSWERED = [case for case in (*RESPONSES, *OWN) if case["status"] is not None]
+# Bodies that are one JSON value, without JSON in their texts, which may be nested only so deep.
+PLAIN = [
+    case
+    for case in ANSWERED
+    for body in [case["body"].strip("\ufeff \r\n")]
+    if body[:1] in ("{", "[") and body[-1:] in ("}", "]") and '\\"' not in body and "}\n{" not in body
+]
+
+
+def verdict_of(case: dict[str, Any], **changed: Any) -> Verdict:
+    """The verdict on a case with other headers or another body."""
+    told = {"headers": case["headers"], "body": case["body"]} | changed
+    error = _with_body(ProviderError("", status=case["status"], headers=told["headers"]), told["body"])
+    return classify(error, wire=case["wire"], now=NOON)
+
+
+@given(case=st.sampled_from(ANSWERED), random=st.randoms())
+@settings(max_examples=300, deadline=None)
+def test_order_and_case_of_headers(case: dict[str, Any], random: Any) -> None:
+    """Headers mean the same in any order and any case, as a mapping or as pairs."""
+    named = [(random.choice((n.lower(), n.upper(), n.title())), v) for n, v in case["headers"].items()]
+    random.shuffle(named)
+    assert verdict_of(case, headers=dict(named)) == verdict_of(case)
+    assert verdict_of(case, headers=[(n.encode(), v.encode()) for n, v in named]) == verdict_of(case)
+
+
+@given(case=st.sampled_from(ANSWERED), kind=st.sampled_from(["text/html", "application/octet-stream", ""]))
+@settings(max_examples=200, deadline=None)
+def test_content_type(case: dict[str, Any], kind: str) -> None:
+    """The content type decides nothing."""
+    assert verdict_of(case, headers=case["headers"] | {"content-type": kind}) == verdict_of(case)
+
+
+WRAPPINGS: dict[str, Any] = {
+    "list": lambda body: f"[{body}]",
+    "detail": lambda body: f'{{"detail": {body}}}',
+    "string": json.dumps,
+    "blanks": lambda body: f"\r\n {body}\n",
+    "bom": lambda body: f"\ufeff{body}",
+    "bytes": lambda body: body.encode(),
+    "read": json.loads,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_wrapped_body(wrap: Any) -> None:
+    """What a gateway puts around a body changes nothing, for no case there is."""
+    bodies = {case["id"]: wrap(case["body"].lstrip("\ufeff")) for case in PLAIN}
+    assert [c["id"] for c in PLAIN if verdict_of(c, body=bodies[c["id"]]) != verdict_of(c)] == []
+
+
+@given(
+    case=st.sampled_from(PLAIN),
+    wraps=st.lists(st.sampled_from(["list", "detail", "string", "blanks"]), max_size=3),
+    last=st.sampled_from(["blanks", "bom", "bytes", "read"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_body_wrapped_again_and_again(case: dict[str, Any], wraps: list[str], last: str) -> None:
+    """Nor do several around each other, up to three texts deep."""
+    body = case["body"].lstrip("\ufeff")
+    for wrap in (*wraps, last):
+        body = WRAPPINGS[wrap](body)
+    assert verdict_of(case, body=body) == verdict_of(case), body
+
+
+PROMPTS = (
+    "please explain 429 too many requests",
+    "why is my credit balance too low and my quota exceeded",
+    "invalid api key, insufficient_quota, account suspended",
+    "this model's maximum context length is exceeded, the prompt is too long",
+    "the model gpt-x does not exist, please try again in 999 hours",
+    "you will regain access on 2030-01-01 at 00:00 UTC",
+    "content policy violation in your country, which is not supported",
+    '{"error": {"code": "invalid_api_key"}}',
+)
+ECHOES = ('. Your prompt was: "{}"', ". Input: {}", ". Received: {}", ", got: {}", ". Near `{}`", ". “{}”")
+
+
+def sentence_in(body: Any) -> tuple[Any, Any] | None:
+    """Where a body keeps its first sentence, if it has one that quotes nothing: the object and the key."""
+    if isinstance(body, dict):
+        for key in ("message", "detail", "error", "msg", "error_msg"):
+            if isinstance(text := body.get(key), str) and " " in text and not set(text) & set("\"'`“<{「"):
+                return body, key
+    inner = body.values() if isinstance(body, dict) else body if isinstance(body, list) else ()
+    return next((found for one in inner if (found := sentence_in(one)) is not None), None)
+
+
+SPEAKING = [case for case in PLAIN if sentence_in(json.loads(case["body"].lstrip("\ufeff"))) is not None]
+
+
+@given(case=st.sampled_from(SPEAKING), prompt=st.sampled_from(PROMPTS), echo=st.sampled_from(ECHOES))
+@settings(max_examples=500, deadline=None)
+def test_echoed_prompt(case: dict[str, Any], prompt: str, echo: str) -> None:
+    """A prompt that is repeated behind the provider's sentence decides nothing."""
+    body = json.loads(case["body"].lstrip("\ufeff"))
+    holder, key = sentence_in(body) or ({}, "")
+    holder[key] = holder[key].rstrip(".! ") + echo.format(prompt)
+    assert verdict_of(case, body=json.dumps(body)) == verdict_of(case), holder[key]
+
+
 MEBIBYTE = 1 << 20
 HOSTILE = (
     *("'a ", "' ", "a'", '"a b c ', "api key ", "account ", "model/", "limit 1 ", "9", " ", "\n"),
@@ -977,6 +1125,8 @@ HOSTILE = (
         "resets:::",
         "resets at 11:11:11.1",
     ),
+    *("credits ", "credits a b c d ", "exceeded a b c d ", "the balance is ", "over ", "got: ", "余额", "「"),
+    *("models 'a' ", "deployment/", "context ", "country ", "r=0;", "a.b:c.", "maximum ", "“", "input: "),
 )
 
 
