@@ -203,7 +203,7 @@ def _by_words(status: int, found: Found) -> tuple[str, str] | None:
             return "context_length", "words requested more than the limit"
     # A param names the part of the request that is wrong, and what follows may be its text.
     echoes = bool(found.param) and found.param not in rules.PARAMS_OF_THE_MODEL and status == 400
-    for reason, pattern in words.WORDS_OF_429 if status == 429 else words.WORDS:
+    for reason, pattern in words.patterns(of_429=status == 429):
         if echoes and reason not in rules.OF_THE_REQUEST:
             continue
         if found.page and reason not in rules.OF_A_PAGE:

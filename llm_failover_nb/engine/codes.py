@@ -67,77 +67,74 @@ _CONTENTS = "content prompt input output text image moderation input_text output
 _REFUSED = "filter filtered blocked flagged rejected sensitive risk_detection sensitive_content_detected"
 
 # "limit" is a limit of requests on a 429, and one of money or of a month elsewhere.
-CODES = {
-    folded(code): reason
-    for reason, codes in {
-        "quota": (
-            *_each(_LACKING, f"{_MONEY} quota user_quota"),
-            *_each(_MONEY, _SPENT),
-            *_each(_CAPS, _REACHED),
-            *"billing billing_not_active billing_disabled billing_required payment_required".split(),
-            *"arrearage account_arrearage account_arrears account_overdue exceeded_current_quota".split(),
-            *"allocation_quota.free_tier_only free_quota_exhausted free_tier_exhausted".split(),
-            *"trial_expired subscription_expired subscription_required credit_limit".split(),
-            *"customer_verification_required".split(),
-        ),
-        "limit": _each(_QUOTAS, _REACHED),
-        "credentials": (
-            *_each(_WRONG, _KEYS),
-            *_each(_KEYS, _WRONGLY),
-            *_each(_OWNERS, _CLOSED),
-            *_each("auth authentication login signature", "failed failure fail expired invalid required"),
-            *"auth authentication unauthenticated unauthorized unauthorised not_authenticated".split(),
-            *"invalid_auth invalid_authentication bad_auth incomplete_signature invalid_signature".split(),
-            *"signature_does_not_match invalid_token token_invalid token_expired expired_token".split(),
-            *"expired_key key_expired token_not_found_in_db authentication_token_expired".split(),
-            *"missing_authentication_token unrecognized_client request_expired access_terminated".split(),
-            *"account_state_invalid consumer_invalid".split(),
-        ),
-        "permission": (
-            *"access_denied no_access not_authorized insufficient_permissions model_access_denied".split(),
-            *"key_model_access_denied service_disabled iam_permission_denied opt_in_required".split(),
-            *"api_key_service_blocked api_key_ip_address_blocked api_key_http_referrer_blocked".split(),
-            *"ip_not_authorized ip_not_allowed ip_address_blocked access_token_scope_insufficient".split(),
-            *"model_permission_blocked_org model_permission_blocked_project model_terms_required".split(),
-            *"mismatched_organization invalid_organization authentication_type_disabled".split(),
-        ),
-        "region": (
-            *_each("unsupported restricted", _PLACES),
-            *_each(_PLACES, "not_supported unsupported not_available restricted"),
-        ),
-        "model_gone": (
-            *_each(_MODELS, _NOT_THERE),
-            *_each("invalid unknown unsupported unavailable no_such missing", _MODELS),
-            *"endpoint_not_found invalid_endpoint_or_model.not_found".split(),
-        ),
-        "context_length": (
-            *_each(_CONTEXTS, "exceeded overflow"),
-            *_each(_PARTS, "too_long too_large"),
-            *"exceed_context_size tokens_limit_reached token_limit_exceeded max_tokens_exceeded".split(),
-            *"request_entity_too_large".split(),
-        ),
-        "content_filter": (
-            *_each(_CONTENTS, _REFUSED),
-            *_each("content policy content_policy safety moderation", "violation"),
-            *"content_moderation responsible_ai_policy_violation invalid_prompt prohibited_content".split(),
-            *"data_inspection_failed guardrail_intervened cyber_policy censorship_blocked".split(),
-        ),
-        "bad_request": "previous_response_not_found tool_use_failed json_validate_failed".split(),
-        "rate_limit": (
-            *_each("rate_limit user_rate_limit request_limit concurrency_limit", "exceeded reached"),
-            *"rate_limit rate_limited too_many_requests throttle throttled throttling slow_down".split(),
-            *"service_quota_exceeded".split(),
-        ),
-        "overloaded": (
-            *_each("server engine model", "overloaded is_overloaded busy"),
-            *"overloaded no_capacity insufficient_capacity capacity_exceeded queue_exceeded".split(),
-            *"model_capacity_exhausted service_tier_capacity_exceeded service_unavailable".split(),
-            *"model_not_ready system_busy".split(),
-        ),
-        "server_error": "server_error internal_server_error internal_failure".split(),
-    }.items()
-    for code in codes
+_TABLE = {
+    "quota": (
+        *_each(_LACKING, f"{_MONEY} quota user_quota"),
+        *_each(_MONEY, _SPENT),
+        *_each(_CAPS, _REACHED),
+        *"billing billing_not_active billing_disabled billing_required payment_required".split(),
+        *"arrearage account_arrearage account_arrears account_overdue exceeded_current_quota".split(),
+        *"allocation_quota.free_tier_only free_quota_exhausted free_tier_exhausted".split(),
+        *"trial_expired subscription_expired subscription_required credit_limit".split(),
+        *"customer_verification_required".split(),
+    ),
+    "limit": (*_each(_QUOTAS, _REACHED),),
+    "credentials": (
+        *_each(_WRONG, _KEYS),
+        *_each(_KEYS, _WRONGLY),
+        *_each(_OWNERS, _CLOSED),
+        *_each("auth authentication login signature", "failed failure fail expired invalid required"),
+        *"auth authentication unauthenticated unauthorized unauthorised not_authenticated".split(),
+        *"invalid_auth invalid_authentication bad_auth incomplete_signature invalid_signature".split(),
+        *"signature_does_not_match invalid_token token_invalid token_expired expired_token".split(),
+        *"expired_key key_expired token_not_found_in_db authentication_token_expired".split(),
+        *"missing_authentication_token unrecognized_client request_expired access_terminated".split(),
+        *"account_state_invalid consumer_invalid".split(),
+    ),
+    "permission": (
+        *"access_denied no_access not_authorized insufficient_permissions model_access_denied".split(),
+        *"key_model_access_denied service_disabled iam_permission_denied opt_in_required".split(),
+        *"api_key_service_blocked api_key_ip_address_blocked api_key_http_referrer_blocked".split(),
+        *"ip_not_authorized ip_not_allowed ip_address_blocked access_token_scope_insufficient".split(),
+        *"model_permission_blocked_org model_permission_blocked_project model_terms_required".split(),
+        *"mismatched_organization invalid_organization authentication_type_disabled".split(),
+    ),
+    "region": (
+        *_each("unsupported restricted", _PLACES),
+        *_each(_PLACES, "not_supported unsupported not_available restricted"),
+    ),
+    "model_gone": (
+        *_each(_MODELS, _NOT_THERE),
+        *_each("invalid unknown unsupported unavailable no_such missing", _MODELS),
+        *"endpoint_not_found invalid_endpoint_or_model.not_found".split(),
+    ),
+    "context_length": (
+        *_each(_CONTEXTS, "exceeded overflow"),
+        *_each(_PARTS, "too_long too_large"),
+        *"exceed_context_size tokens_limit_reached token_limit_exceeded max_tokens_exceeded".split(),
+        *"request_entity_too_large".split(),
+    ),
+    "content_filter": (
+        *_each(_CONTENTS, _REFUSED),
+        *_each("content policy content_policy safety moderation", "violation"),
+        *"content_moderation responsible_ai_policy_violation invalid_prompt prohibited_content".split(),
+        *"data_inspection_failed guardrail_intervened cyber_policy censorship_blocked".split(),
+    ),
+    "bad_request": "previous_response_not_found tool_use_failed json_validate_failed".split(),
+    "rate_limit": (
+        *_each("rate_limit user_rate_limit request_limit concurrency_limit", "exceeded reached"),
+        *"rate_limit rate_limited too_many_requests throttle throttled throttling slow_down".split(),
+        *"service_quota_exceeded".split(),
+    ),
+    "overloaded": (
+        *_each("server engine model", "overloaded is_overloaded busy"),
+        *"overloaded no_capacity insufficient_capacity capacity_exceeded queue_exceeded".split(),
+        *"model_capacity_exhausted service_tier_capacity_exceeded service_unavailable".split(),
+        *"model_not_ready system_busy".split(),
+    ),
+    "server_error": "server_error internal_server_error internal_failure".split(),
 }
+CODES = {folded(code): reason for reason, codes in _TABLE.items() for code in codes}
 
 # Vendors that number their errors (Zhipu, Mistral) speak these wires.
 NUMBERING_WIRES = frozenset({"openai", "anthropic"})

@@ -44,9 +44,6 @@ _QUOTED = re.compile(
     """,
     re.VERBOSE,
 )
-# Chinese prose has no blanks, so what stands in its quotes is no name.
-_NAMING = frozenset("\"'`\u2018\u201c")
-_BLANK = re.compile(r"\s|[\u3000-\u9fff]")
 # What follows these in a line is what the caller sent.
 _ECHOED = re.compile(
     r"\b(?:got|received|but was|value was|(?:your|the|user|last) (?:prompt|input|message|content|text)"
@@ -329,4 +326,6 @@ def _json(text: str) -> tuple[object, str]:
 def _unless_prose(quoted: re.Match[str]) -> str:
     """A quoted name stays, since sentences are built around it; what has words in it is somebody's text."""
     text = quoted.group()
-    return text if len(text) <= _LONGEST_NAME and not _BLANK.search(text) and text[0] in _NAMING else "'x'"
+    # Chinese and Japanese write words without blanks between them.
+    words = any(c.isspace() or c >= "\u3000" for c in text[: _LONGEST_NAME + 1])
+    return "'x'" if words or len(text) > _LONGEST_NAME else text

@@ -8,9 +8,10 @@ word where it belongs; a whole sentence only where nothing else will do. The fir
 
 from __future__ import annotations
 
+import functools
 import re
 
-__all__ = ["LIMIT_REQUESTED", "WORDS", "WORDS_OF_429"]
+__all__ = ["LIMIT_REQUESTED", "patterns"]
 
 LIMIT_REQUESTED = re.compile(
     r"\blimit:? (\d[\d,]{0,14})(?:, used:? \d[\d,]{0,14})?[,;]? {1,2}requested:? (\d[\d,]{0,14})"
@@ -57,11 +58,7 @@ _OUT_OF_MONEY = (
 )
 
 
-def _compiled(*rules: tuple[str, tuple[str, ...]]) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((reason, re.compile("|".join(alternatives))) for reason, alternatives in rules)
-
-
-WORDS = _compiled(
+_WORDS = (
     (
         "credentials",
         (
@@ -164,10 +161,23 @@ WORDS = _compiled(
 )
 
 # A 429 is a limit of requests unless it says that the money is gone: a quota alone is none of money.
-WORDS_OF_429 = _compiled(
+_WORDS_OF_429 = (
     ("context_length", (r"\b(?:request|input|prompt) (?:is )?too (?:large|long)",)),
     # A limit of nothing: no plan of the account's has this model, and no wait will change that.
     ("permission", (r"\blimit: 0(?![\d.]\d)",)),
     ("quota", _OUT_OF_MONEY),
     ("overloaded", (r"overloaded|capacity|high demand|high traffic|not ready|负载",)),
 )
+
+
+@functools.cache
+def patterns(*, of_429: bool) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Each reason and what tells of it, in the order in which they are searched.
+
+    Compiled when they are first needed: most notebooks never see a failure that only its words explain.
+
+    Args:
+        of_429: Those for a 429, where a few things only are worth looking for.
+    """
+    rules = _WORDS_OF_429 if of_429 else _WORDS
+    return tuple((reason, re.compile("|".join(alternatives))) for reason, alternatives in rules)

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import llm_failover_nb.engine.classify as classify_module
 from llm_failover_nb.engine.classify import Verdict, classify
+from llm_failover_nb.engine.codes import _TABLE, CODES, FINISHES, STANDS_FOR, folded
 from llm_failover_nb.engine.errors import DeadlineExceeded, ErrorKind, ProviderError, StreamInterrupted
 from llm_failover_nb.engine.rules import KINDS
 from llm_failover_nb.engine.waits import body_wait, fold_headers, header_wait, reset_wait, seconds_of
@@ -280,11 +281,33 @@ def test_403_challenge() -> None:
         (429, "model_not_found", "rate_limit"),
         (429, "token_quota_exceeded", "rate_limit"),
         (400, "my_insufficient_quota_field", "bad_request"),
+        (403, "NOT_ENOUGH_BALANCE", "quota"),
+        (403, "quota_exceeded", "quota"),
+        (429, "quota_exceeded", "rate_limit"),
+        (None, "quota_exceeded", "rate_limit"),
+        (400, "Throttling.RateQuota", "rate_limit"),
+        (403, "team-blocked:spending-limit-reached", "quota"),
+        (400, "gpt-4.1", "bad_request"),
     ],
 )
 def test_code(status: int, code: str, reason: str) -> None:
     """Codes count as whole values, in any spelling, and only where they may decide."""
     assert classify(answered(status, said("", code=code))).reason == reason
+
+
+def test_no_code_has_two_meanings() -> None:
+    """Codes are put together from words, and no two reasons make the same."""
+    made = [(folded(code), reason) for reason, codes in _TABLE.items() for code in codes]
+    assert dict(made) == CODES
+    assert len({reason for _, reason in made}) == len(_TABLE)
+    assert len(dict(made)) == len(set(made))
+    assert CODES.keys().isdisjoint({*STANDS_FOR, *FINISHES})
+
+
+def test_status_in_a_body_is_no_vendors_number() -> None:
+    """A member that holds a status holds no code."""
+    told = {"base_resp": {"status_code": 1002, "status_msg": "slow"}}
+    assert classify(answered(400, told)).reason == "bad_request"
 
 
 def test_code_of_the_error() -> None:
@@ -388,6 +411,10 @@ def test_body_as_bytes() -> None:
         ({"choices": [{"message": {"refusal": "I cannot"}}]}, "content_filter"),
         ({"choices": [{"message": {"refusal": None}, "finish_reason": "stop"}]}, "malformed"),
         ({"choices": [{"finish_reason": "length"}]}, "bad_request"),
+        ({"error": "Insufficient balance"}, "quota"),
+        ({"detail": "the context length is exceeded"}, "context_length"),
+        ('{"message": {"content": "He"}}\n{"error": {"code": "insufficient_quota"}}\n', "quota"),
+        ({"choices": [{"message": {"content": "Your API key is invalid"}}]}, "malformed"),
         ('{"choices": [{"message": {"content": "The capi', "cut"),
         ("<html>", "malformed"),
     ],
@@ -432,6 +459,24 @@ def test_words(status: int, words: str, reason: str) -> None:
     """Free text decides last, and only on the statuses where it must."""
     assert classify(answered(status, said(words))).reason == reason
     assert classify(answered(status, words)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, "bad_request"), (403, "permission"), (404, "model_gone"), (429, "rate_limit")],
+)
+def test_words_of_a_page(status: int, reason: str) -> None:
+    """A page that somebody puts into the provider's place says nothing of the account or the prompt."""
+    page = (
+        "<html><h1>Your account is suspended, credits exhausted, content filter, prompt too long</h1></html>"
+    )
+    assert classify(answered(status, page)).reason == reason
+
+
+def test_words_of_a_page_about_the_place() -> None:
+    """Where it is from, a page does know."""
+    page = "<html>The owner has banned the country your IP address is in</html>"
+    assert classify(answered(403, page)).reason == "region"
 
 
 @pytest.mark.parametrize("quotes", ["''", '""', "``", "\u201c\u201d", "\u2018\u2019", "'", '"'])
@@ -608,6 +653,25 @@ def test_error_with_details() -> None:
     assert classify(ClientError()).reason == "credentials"
 
 
+def test_botocore_error() -> None:
+    """A response that is a dict holds status, headers and body in one."""
+
+    class ClientError(Exception):
+        response: ClassVar = {
+            "Error": {"Code": "ThrottlingException", "Message": "Too many tokens"},
+            "ResponseMetadata": {"HTTPStatusCode": 429, "HTTPHeaders": {"retry-after": "4"}},
+        }
+
+    assert (classify(ClientError()).reason, classify(ClientError()).retry_after) == ("rate_limit", 4.0)
+
+
+def test_status_as_a_text() -> None:
+    """Three digits are a status also where they come as a text."""
+    error = KeyError("x")
+    error.status_code = "404"  # type: ignore[attr-defined]  # on purpose
+    assert classify(error).reason == "model_gone"
+
+
 def test_urllib_error() -> None:
     """The standard library's own error has code and headers."""
     headers = Message()
@@ -731,6 +795,11 @@ def test_response_that_is_not_http() -> None:
         ({"x_ratelimit_remaining": "3", "x_ratelimit_reset": "30"}, None),
         ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "never"}, None),
         ({"a_ratelimit_unified_status": "rejected", "a_ratelimit_unified_reset": "30"}, 30.0),
+        ({"x_rate_limit_remaining": "0", "x_rate_limit_reset": "30"}, 30.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset_after": "30"}, 30.0),
+        ({"RateLimit": '"min";r=9;t=50, "day";r=0;t=30'}, 30.0),
+        ({"RateLimit": "limit=100, remaining=0, reset=30"}, 30.0),
+        ({"RateLimit": '"day";r=10;t=30'}, None),
     ],
 )
 def test_wait_in_headers(headers: dict[str, str], wait: float | None) -> None:
@@ -783,6 +852,8 @@ def test_wait_until_a_date_without_a_clock() -> None:
         ("resets at 23:00 -05:00", 57600.0),
         ("resets at 01:00+09:00", 14400.0),
         ("You will regain access in 3 days", 259200.0),
+        ("Quota will be replenished in 12:34:56.", 45296.0),
+        ("try again after 12:34:56", None),
         ("resets at 2026-01-15T13:00:00", None),
         ("resets on 2026-02-01", None),
         ("resets at 2026-01-16 00:00 UTC+8", None),
