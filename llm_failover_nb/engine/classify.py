@@ -30,9 +30,10 @@ unknown          unknown          nothing known about it
 
 How it is decided: 401, 402 and 5xx by the status; the other 4xx by the codes in the body, then for 400, 403,
 404, 412 and 429 by its words without what they quote, since providers echo prompts, then by the status. Codes
-count as whole values. Without a status, or with a 2xx, the body says which status it stands for. What is no
-response at all is known by the names of the exception's types, the innermost cause first. An error that has
-been judged keeps its kind and reason, and the rule that gave them.
+count as whole values. A page of HTML comes from somebody between, and knows nothing of keys and prompts.
+Without a status, or with a 2xx, the body says which status it stands for; an error that does not is read like
+a 400's. What is no response at all is known by the names of the exception's types, the innermost cause first.
+An error that has been judged keeps its kind and reason, and the rule that gave them.
 """
 
 from __future__ import annotations

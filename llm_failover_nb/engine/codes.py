@@ -52,7 +52,9 @@ _KEYS = (
     "api_key access_key access_token auth_token api_token client_token_id secret_id credential credentials"
 )
 _WRONG = "invalid incorrect wrong missing no bad expired revoked disabled unknown malformed"
-_WRONGLY = "invalid incorrect missing not_found expired revoked disabled required failed blocked leaked"
+_WRONGLY = (
+    "invalid incorrect missing not_found expired revoked disabled deleted required failed blocked leaked"
+)
 _OWNERS = "account user organization consumer team project"
 _CLOSED = "deactivated disabled suspended restricted banned blocked terminated"
 _MODELS = "model model_id model_name deployment engine"
@@ -62,7 +64,7 @@ _NOT_THERE = (
 )
 _PLACES = "country region location territory country_region_territory"
 _PARTS = "context prompt input request payload message messages body text"
-_CONTEXTS = "context context_length context_window context_size max_context"
+_CONTEXTS = "context context_length context_window model_context_window context_size max_context"
 _CONTENTS = "content prompt input output text image moderation input_text output_text input_image"
 _REFUSED = "filter filtered blocked flagged rejected sensitive risk_detection sensitive_content_detected"
 

@@ -47,7 +47,8 @@ _QUOTED = re.compile(
 # What follows these in a line is what the caller sent.
 _ECHOED = re.compile(
     r"\b(?:got|received|but was|value was|(?:your|the|user|last) (?:prompt|input|message|content|text)"
-    r"(?: was| is)?|(?<=[.;,(] )(?:prompt|input))\s?[:=]\s(?!['\"`])[^\n]*"
+    r"(?: was| is)?|(?:^|(?<=[.;,(] ))(?:prompt|input))\s?[:=]\s(?!['\"`])[^\n]*",
+    re.MULTILINE,
 )
 # A code made of a few others, such as Throttling.RateQuota.
 _NAMESPACED = re.compile(r"[a-z][\w-]*(?:[.:][a-z][\w-]*){1,2}", re.IGNORECASE)
@@ -217,10 +218,8 @@ def read(report: Report, headers: Mapping[str, str]) -> Found:
         body = bytes(body[:_LONGEST_BODY]).decode("utf-8", "replace")
     if isinstance(body, str):
         body = body[:_LONGEST_BODY].lstrip("\ufeff \t\r\n")
-    if body:
-        _walk(found, body)
-    elif report.text:
-        found.texts.append(report.text[:_LONGEST_READ])
+    if body or report.text:
+        _walk(found, body or report.text.lstrip())
     if not body and report.status is None:
         found.broken = "unknown"  # nothing came that could be malformed
     return found
@@ -294,9 +293,11 @@ def _inside(found: Found, text: str, nested: int) -> Iterator[object]:
     elif rest[:1] in _JSON_STARTS and nested == 0 and rest[0] != '"':
         found.broken = "cut"
     if nested == 0:
-        lines = (line.strip().removeprefix("data:").strip() for line in _first_lines(rest))
-        yield from (inner for line in lines if line[:1] == "{" and (inner := _json(line)[0]) is not None)
-    elif value is None and not found.param and (value := _relayed_json(text)) is not None:
+        lines = [line.strip().removeprefix("data:").strip() for line in _first_lines(rest)]
+        told = [inner for line in lines if line[:1] == "{" and (inner := _json(line)[0]) is not None]
+        yield from told
+        value = value or told
+    if not value and not found.param and (value := _relayed_json(text)) is not None:
         yield value
 
 
@@ -305,9 +306,10 @@ def _first_lines(text: str) -> list[str]:
 
 
 def _relayed_json(text: str) -> object:
-    """The JSON in ``SomeError: ProviderError - {…}``; after a quote or ``got:`` it is the prompt's."""
+    """The JSON in ``SomeError: {…}`` or ``429 {…}``; after a quote or ``got:`` it is the prompt's."""
     before, brace, _ = text.partition("{")
-    if not brace or before.rstrip()[-1:] not in (":", "-") or not _QUOTES.isdisjoint(before):
+    end = before.rstrip()[-3:]
+    if not brace or not (end[-1:] in (":", "-") or end.isdecimal()) or not _QUOTES.isdisjoint(before):
         return None
     if _ECHOED.search(f"{before[-_LONGEST_NAME:].lower()} {{") is not None:
         return None

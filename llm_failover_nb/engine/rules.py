@@ -76,8 +76,8 @@ ROLES = {
         "errordescription",
         "group": "errors details innererror metadata promptfeedback candidates choices response stopdetails "
         "delta baseresp",
-        "delay": "retrydelay estimatedtime retryafter retryafterseconds retryafterms retryin "
-        "resetsinseconds resetinseconds resetsat resetat quotaresetdelay",
+        "delay": "retrydelay estimatedtime retryafter retryafterseconds retryafterms retryin cooldownseconds "
+        "resetsinseconds resetinseconds resetseconds resetsat resetat resettime quotaresetdelay",
         "headers": "headers",
         "param": "param",
         "is_byok": "isbyok",

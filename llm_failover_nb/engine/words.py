@@ -51,20 +51,19 @@ def _spent(nouns: str) -> tuple[str, str]:
 
 
 _OUT_OF_MONEY = (
-    *_spent(_PAID),
-    r"\b(?:no|used all|out of|not enough) (?:available |remaining )?(?:credits|funds)",
-    r"insufficient[ _](?:account )?(?:balance|credits?|funds|points)",
+    r"\bno (?:available |remaining )?(?:credits|funds)\b(?! (?:were|was)\b)",
     r"(?:余额|额度|点数|积分|资源包)(?:已经?|已被|均已)?(?:不足|用尽|用完|耗尽)|欠费|请先?充值",
 )
-
 
 _WORDS = (
     (
         "credentials",
         (
-            rf"{_OWNER}\b[^.\n]{{0,60}}\b(?:suspended|deactivated|disabled|restricted|banned|terminated|closed|locked)\b",
+            rf"{_OWNER}\b[^.\n]{{0,60}}\b(?:suspended|deactivated|disabled|restricted|banned)\b",
+            rf"{_OWNER}\b[^.\n]{{0,60}}\b(?:terminated|closed|locked)\b",
             rf"{_KEY}\b[^.\n]{{0,40}}\b(?:not valid|invalid|not found|expired|leaked|revoked|blocked)\b",
-            rf"{_KEY}\b[^.\n]{{0,40}}\b(?:disabled|missing|incorrect|malformed|required)\b",
+            rf"{_KEY}\b[^.\n]{{0,40}}\b(?:disabled|deleted|missing|incorrect|malformed|required)\b",
+            r"\bkey (?:is|was|has been) (?:disabled|revoked|deleted)|could not (?:validate|authenticate)",
             rf"\b(?:invalid|incorrect|wrong|missing|expired|malformed|no|bad)(?: or \w{{1,20}})? {_KEY}\b",
             r"\bsignature expired|does not match the signature|\blogin fail",
             r"(?:密钥|令牌|api ?key)(?:不存在|无效|错误|不正确|已?过期|已?失效|已被?禁用|状态不可用)",
@@ -85,11 +84,10 @@ _WORDS = (
     (
         "quota",
         (
-            *_OUT_OF_MONEY,
             *_spent(_GRANTED),
-            r"out of call volume quota|insufficient quota|key limit exceeded|spend(?:ing)? limit",
-            r"will regain access|(?:purchase|buy) (?:more )?credits|top up your|past invoices",
-            r"please recharge|payment (?:is )?required|only accessible to billed users",
+            *_OUT_OF_MONEY,
+            r"key limit exceeded|spend(?:ing)? limit|will regain access|(?:purchase|buy) (?:more )?credits",
+            r"top up your|please recharge|payment (?:is )?required|only accessible to billed users",
             r"requires? (?:a )?(?:valid )?(?:billing|payment|credit card)",
             r"requires? an? \w{1,20} (?:subscription|plan|account)\b",
             r"(?:配额|免费额度)(?:已经?)?(?:不足|用尽|用完|耗尽|超限)",
@@ -103,7 +101,7 @@ _WORDS = (
             r"token count (?:\(\d{1,12}\) )?exceeds|(?:prompt|input|model token|sequence) (?:length )?limit",
             r"maximum (?:model|prompt|input|sequence|context|token)s? (?:length|size|limit)",
             r"longer than the (?:maximum|context|model)",
-            r"(?:上下文|输入|prompt) ?(?:长度)?(?:超长|超过|超出|过长)",
+            r"(?:上下文|输入|prompt) ?(?:长度)?(?:超长|超过|超出|过长)|超[过出](?:模型)?最大上下文",
         ),
     ),
     (
@@ -133,7 +131,8 @@ _WORDS = (
         "permission",
         (
             r"do(?:es)? not have (?:the )?(?:permission|access) to (?:perform|use|access|call|the model)",
-            r"not authori[sz]ed to (?:perform|use|access|invoke|call)|无权(?:访问|使用)",
+            r"not authori[sz]ed to (?:perform|use|access|invoke|call)|insufficient permissions",
+            r"无权(?:访问|使用)",
         ),
     ),
     (
@@ -165,7 +164,7 @@ _WORDS_OF_429 = (
     ("context_length", (r"\b(?:request|input|prompt) (?:is )?too (?:large|long)",)),
     # A limit of nothing: no plan of the account's has this model, and no wait will change that.
     ("permission", (r"\blimit: 0(?![\d.]\d)",)),
-    ("quota", _OUT_OF_MONEY),
+    ("quota", (*_spent(_PAID), *_OUT_OF_MONEY)),
     ("overloaded", (r"overloaded|capacity|high demand|high traffic|not ready|负载",)),
 )
 

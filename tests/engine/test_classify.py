@@ -351,6 +351,9 @@ def test_numbered_code(wire: str, kind: ErrorKind) -> None:
         said(said(said('{"error":{"code":"invalid_api_key"}}'))),
         said('RateLimitError: OpenAIException - {"error":{"code":"invalid_api_key"}} Model=x'),
         'data: {"error":{"code":"invalid_api_key"}}\n\ndata: [DONE]\n\n',
+        'upstream said: {"error":{"code":"invalid_api_key"}}',
+        '401 {"error":{"code":"invalid_api_key"}}',
+        said('litellm.APIError - 401 {"error":{"code":"invalid_api_key"}}'),
         '{"error":{"innererror":{"code":"invalid_api_key"}}}',
     ],
 )
@@ -366,6 +369,8 @@ def test_body_is_read_leniently(body: str) -> None:
         said('got: "{"error":{"code":"invalid_api_key"}}"'),
         said('got: {"error":{"code":"invalid_api_key"}}', param="messages"),
         said('my prompt {"error":{"code":"invalid_api_key"}}'),
+        said('expected an array, got: {"error":{"code":"invalid_api_key"}}'),
+        'input: {"error":{"code":"invalid_api_key"}}',
         said("got: {not json}"),
         said('value of "a": {"error":{"code":"invalid_api_key"}}'),
         said("", input={"code": "invalid_api_key"}),
@@ -411,6 +416,7 @@ def test_body_as_bytes() -> None:
         ({"choices": [{"message": {"refusal": "I cannot"}}]}, "content_filter"),
         ({"choices": [{"message": {"refusal": None}, "finish_reason": "stop"}]}, "malformed"),
         ({"choices": [{"finish_reason": "length"}]}, "bad_request"),
+        ({"stop_reason": "model_context_window_exceeded"}, "context_length"),
         ({"error": "Insufficient balance"}, "quota"),
         ({"detail": "the context length is exceeded"}, "context_length"),
         ('{"message": {"content": "He"}}\n{"error": {"code": "insufficient_quota"}}\n', "quota"),
@@ -427,11 +433,85 @@ def test_success_that_is_none(body: object, reason: str) -> None:
 
 # Words
 
+SPENT = (
+    "You have no credits",
+    "There are no remaining funds",
+    "Your balance is negative",
+    "The team's budget has been reached",
+    "No credits left here",
+    "You ran out of points",
+    "insufficient quota",
+    "Your free trial has ended",
+    "You have reached your usage limit for this cycle",
+    "Account balance is $0.0",
+    "Key limit exceeded",
+    "Raise your spending limit",
+    "You will regain access later",
+    "Please purchase more credits",
+    "Please top up your wallet",
+    "Please recharge",
+    "Payment required",
+    "This method requires billing",
+    "It requires a paid plan",
+    "只有免费额度已用完",
+    "余额不足",
+    "账户欠费",
+    "请先充值",
+    "配额已用尽",
+)
+FILTERED = (
+    "It violates the usage guidelines",
+    "The request was considered high risk",
+    "It was flagged as potentially harmful",
+    "This is inappropriate content",
+    "gpt-x requires moderation",
+    "Blocked by the safety system",
+    "包含敏感词",
+    "不安全的内容",
+    "内容违规",
+    "违禁词",
+    "未通过内容审核",
+    "内容安全检测",
+    "内容不合规",
+)
+
 
 @pytest.mark.parametrize(
     ("status", "words", "reason"),
     [
+        *((403, words, "quota") for words in SPENT),
         (400, "Your credit balance is too low", "quota"),
+        (400, "thinking budget exceeded", "bad_request"),
+        (400, "the token budget is exhausted", "bad_request"),
+        (400, "No credits were charged for it", "bad_request"),
+        (400, "Signature expired: it is now earlier than it was", "credentials"),
+        (400, "It does not match the signature you provided", "credentials"),
+        (400, "An API key is required", "credentials"),
+        (400, "令牌已过期", "credentials"),
+        (400, "无效的令牌", "credentials"),
+        *((403, words, "content_filter") for words in FILTERED),
+        (400, "Please reduce the length of the prompt", "context_length"),
+        (400, "It is longer than the model allows", "context_length"),
+        (403, "该地区不支持", "region"),
+        (400, "The model is no longer served", "model_gone"),
+        (400, "This has reached the end of its life", "model_gone"),
+        (400, "Unable to access non-serverless model foo", "model_gone"),
+        (400, "模型 foo 不存在", "model_gone"),
+        (400, "分组 default 下无可用渠道", "model_gone"),
+        (400, "You do not have permission to perform this action", "permission"),
+        (400, "User is not authorized to invoke it", "permission"),
+        (400, "该令牌无权访问", "permission"),
+        (403, "Rate limit exceeded", "rate_limit"),
+        (403, "Too many requests", "rate_limit"),
+        (403, "You are being rate limited", "rate_limit"),
+        (403, "触发限流", "rate_limit"),
+        (403, "并发数过高", "rate_limit"),
+        (403, "server busy", "server_error"),
+        (403, "系统繁忙", "server_error"),
+        (403, "请稍后再试", "server_error"),
+        (404, "Response with id resp_1 is unknown", "bad_request"),
+        (404, "No thread found", "bad_request"),
+        (404, "File not found: file-1", "bad_request"),
         (400, "API key expired. Please renew the API key.", "credentials"),
         (400, "This organization has been disabled.", "credentials"),
         (400, "The input token count (1200000) exceeds the maximum", "context_length"),
@@ -453,6 +533,14 @@ def test_success_that_is_none(body: object, reason: str) -> None:
         (429, "Limit 6,000, Used 5,000, Requested 8,000.", "context_length"),
         (429, "Limit 6000, Used 5000, Requested 2000.", "rate_limit"),
         (429, "The model is overloaded", "overloaded"),
+        (429, "We see high traffic", "overloaded"),
+        (429, "The endpoint is not ready", "overloaded"),
+        (429, "no credits", "quota"),
+        (429, "余额不足", "quota"),
+        (429, "账户欠费", "quota"),
+        (429, "请充值", "quota"),
+        (429, "Rate limit reached. Buy credits to raise your limit", "rate_limit"),
+        (429, "You exceeded your current quota, check your plan and billing details", "rate_limit"),
     ],
 )
 def test_words(status: int, words: str, reason: str) -> None:
@@ -500,6 +588,7 @@ def test_words_after_a_param() -> None:
 def test_words_of_the_error_itself() -> None:
     """Without a body the message stands in for it."""
     assert classify(ProviderError("Insufficient balance", status=403)).reason == "quota"
+    assert classify(ProviderError(said("", code="insufficient_quota"), status=429)).reason == "quota"
 
 
 # What the raiser knows
@@ -886,6 +975,7 @@ def test_wait_in_words(words: str, wait: float | None) -> None:
         ({"error": {"resets_at": 1768478445, "resets_in_seconds": 45}}, 45.0),
         ({"error": {"resets_at": 1768000000, "resets_in_seconds": 45}}, 45.0),
         ({"error": {"resets_at": "2026-01-15T12:00:45Z"}}, 45.0),
+        ({"error": {"code": "model_cooldown", "reset_time": "1m", "reset_seconds": 60}}, 60.0),
         ({"error": {"resets_at": 1768000000}}, 0.0),
     ],
 )
