@@ -366,7 +366,7 @@ def _said(error: BaseException) -> str:
 
 def _quoted(text: str) -> str:
     """Somebody's words, once, in one short line; nothing when there are none."""
-    line = _one_line(_QUERY.sub("?…", redact(text)[:_LONGEST_READ]), _LONGEST_QUOTE)
+    line = _one_line(_QUERY.sub("?…", text), _LONGEST_QUOTE)
     return ': "{}"'.format(line.replace('"', "'")) if line else ""
 
 

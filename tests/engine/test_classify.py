@@ -304,9 +304,10 @@ def test_no_code_has_two_meanings() -> None:
     assert CODES.keys().isdisjoint({*STANDS_FOR, *FINISHES})
 
 
-def test_status_in_a_body_is_no_vendors_number() -> None:
+@pytest.mark.parametrize("number", [1002, "1002"])
+def test_status_in_a_body_is_no_vendors_number(number: object) -> None:
     """A member that holds a status holds no code."""
-    told = {"base_resp": {"status_code": 1002, "status_msg": "slow"}}
+    told = {"base_resp": {"status_code": number, "status_msg": "slow"}}
     assert classify(answered(400, told)).reason == "bad_request"
 
 
@@ -637,6 +638,11 @@ def test_every_reason_is_explained() -> None:
     """The docstring's table is the list of reasons, each with its kind."""
     told = [line.split()[:2] for line in (classify_module.__doc__ or "").splitlines() if " " * 3 in line]
     assert {row[0]: row[1] for row in told if row[0] != "reason"} == KINDS
+
+
+def test_given_wait_alone() -> None:
+    """A wait is kept where nothing else is known."""
+    assert classify(ProviderError("not now", retry_after=5)).retry_after == 5.0
 
 
 def test_given_wait_wins() -> None:
