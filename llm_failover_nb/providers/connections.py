@@ -23,6 +23,7 @@ from contextlib import suppress
 from types import AsyncGeneratorType
 from typing import cast
 
+import h11
 import httpx
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
@@ -89,7 +90,11 @@ def _close_own(transport: httpx.HTTPTransport, pid: int) -> None:
 
 
 class _Tracked(httpx.SyncByteStream):
-    """The body of a response; with its end the exchange ends."""
+    """The body of a response; with its end the exchange ends.
+
+    A connection on which more came than the response has is of no further use: the next request over it would
+    be answered by what is left. httpcore would keep it.
+    """
 
     __slots__ = ("_line", "_stream")
 
@@ -102,9 +107,20 @@ class _Tracked(httpx.SyncByteStream):
 
     def close(self) -> None:
         try:
+            _spoil_if_more_came(self._stream)
             self._stream.close()
         finally:
             self._line.leave()
+
+
+def _spoil_if_more_came(stream: object) -> None:
+    """Have the connection closed with its response, where bytes are left that belong to none."""
+    # From httpx's stream to httpcore's connection, which tells nobody; another make of stream has no such
+    # names, and is left alone.
+    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        stream = getattr(stream, name, None)
+    if isinstance(stream, h11.Connection) and stream.trailing_data[0]:
+        stream.send_failed()
 
 
 class Connections:

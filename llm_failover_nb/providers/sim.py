@@ -1,4 +1,4 @@
-"""The provider that fails on purpose, ``sim/SCRIPT``, and its grammar, which the fault server shares. No I/O.
+"""The provider that fails on purpose, ``sim/SCRIPT``, in process. No I/O.
 
 A script is outcomes joined by ``+``; an outcome is a word, then optionally ``:argument``, then ``xCOUNT``.
 It is read anew with each call: attempt 1 takes the first outcome, attempt 2 the second, and so on.
@@ -7,13 +7,28 @@ The last outcome repeats, unless it has a count: then answers follow.
     sim/echo                   answers with the prompt
     sim/down                   503, always
     sim/503x2                  503, 503, then an answer
+    sim/500+echo               500 once, then answers
     sim/429:30                 429 with Retry-After: 30, always
     sim/503x2+429:1+echo       503, 503, 429, then answers
     sim/slow:5                 answers after 5 s
     sim/say:It_is_Paris.       always says "It is Paris."
 
+The same words are played over sockets, on four wires, by :class:`llm_failover_nb.testing.FaultServer` and
+the command ``llm-failover-nb rehearse``. A number in the tables stands for an argument that is left out.
+
 =================  ====================================================================================
-word               what happens
+an answer
+=================  ====================================================================================
+``echo``           the prompt itself
+``say:some_words`` these words, ``_`` for a space
+``slow:5``         the prompt, 5 s late (the first token, for a stream)
+``nodone``         the prompt, complete, but without the terminal marker of its stream
+``noprefill``      the prompt; but 400 where the last turn of the request is the assistant's
+``flap``           503 and the prompt in turn, for ever
+=================  ====================================================================================
+
+=================  ====================================================================================
+a refusal
 =================  ====================================================================================
 ``400`` … ``599``  that HTTP status; the argument is its Retry-After in seconds (``429:30``)
 ``down``           503, overloaded; argument as above
@@ -23,21 +38,41 @@ word               what happens
 ``context``        400 ``context_length_exceeded``
 ``filter``         400 ``content_filter``
 ``bad``            400, a parameter is not valid
-``timeout``        nothing comes in time; at once in process, as ``silent`` over a socket
+=================  ====================================================================================
+
+=================  ====================================================================================
+a broken answer
+=================  ====================================================================================
+``error200:0``     an error inside a 200, after so many characters
+``html``           an HTML page with status 200
+``empty``          an answer without text
+``nochoices``      an answer whose list of choices is empty
+``malformed:0``    a part that is no JSON, after so many characters; the rest of the text follows it
+``cut:40``         it ends after so many characters, without a finish reason
+``short``          it ends sooner than its Content-Length says (a stream before its finish reason)
+``long``           it is longer than its Content-Length says, which cuts it
+``utf8``           it ends in the middle of a character
+``reset:0``        the connection is reset after so many characters; at 0 before any header
+=================  ====================================================================================
+
+=================  ====================================================================================
+silence
+=================  ====================================================================================
 ``silent``         nothing ever comes: it ends with the request's own limits
-``reset``          the connection is reset, after as many characters as the argument says (0)
-``slow:5``         the answer, 5 s late (the first token, for a stream)
-``stall:40``       silence after 40 characters (40)
-``cut:40``         the answer ends after 40 characters (40), without a finish reason
-``short``          the answer ends sooner than its Content-Length says (a stream before its finish reason)
-``utf8``           the answer ends in the middle of a character
-``malformed``      the answer is no JSON
-``html``           the answer is an HTML page with status 200
-``empty``          the answer has no text
-``error200``       an error inside a 200, after as many characters as the argument says (0)
-``nodone``         the answer, complete, but without the terminal marker of its stream
-``echo``           the answer: the prompt itself
-``say:some_words`` the answer: these words, ``_`` for a space
+``timeout``        nothing comes in time; at once in process, as ``silent`` over a socket
+``stall:40``       silence after so many characters
+``trickle:1``      one byte of the answer every so many seconds
+=================  ====================================================================================
+
+=================  ====================================================================================
+too much           (in process: the ``malformed`` failure that it ends in)
+=================  ====================================================================================
+``endless``        an answer without an end
+``line``           one line of over 4 MiB in its stream (a completion has no lines, and is answered)
+``big``            a body of over 32 MiB
+``bomb``           a small packed body that unpacks without an end
+``header``         a response header without an end
+``headers``        headers without an end
 =================  ====================================================================================
 
 Characters count in streams. A completion has all of its text or none, so there only the failure is left.
@@ -49,67 +84,29 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 import time
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind, ProviderError
+from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
 from llm_failover_nb.providers.base import BaseProvider
+from llm_failover_nb.providers.script import Outcome, parse_script, words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-__all__ = ["Failure", "Outcome", "Script", "SimProvider", "error_body", "parse_script", "phrase", "words"]
+__all__ = ["PREFILL_REFUSED", "Failure", "SimProvider", "error_body", "failure_of", "phrase"]
 
-_EXAMPLE = "sim/503x2+429:30+echo"
-_OUTCOME = re.compile(r"(?P<word>[^:]+?)(?::(?P<argument>.+?))?(?:x(?P<count>[0-9]{1,9}))?")
-_WORD = re.compile(r"\s*\S+|\s+$")
-_NUMBER = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+PREFILL_REFUSED = (
+    "This model does not support assistant message prefill. The conversation must end with a user message."
+)
+"""What a model says that wants the last word to be the user's, as Anthropic's newer models do."""
 
 # A week: longer than any wait in use, short enough for every platform's sleep.
 _FOREVER = 604_800.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Argument:
-    """What may follow a word's colon; ``default`` stands for one left out, ``None`` is: give one."""
-
-    takes: Literal["nothing", "seconds", "characters", "text"] = "nothing"
-    default: str | None = ""
-
-
-_STATUS_ARGUMENT = _Argument("seconds")
-_ARGUMENTS: Mapping[str, _Argument] = MappingProxyType(
-    {
-        "auth": _Argument(),
-        "bad": _Argument(),
-        "context": _Argument(),
-        "cut": _Argument("characters", "40"),
-        "down": _STATUS_ARGUMENT,
-        "echo": _Argument(),
-        "empty": _Argument(),
-        "error200": _Argument("characters", "0"),
-        "filter": _Argument(),
-        "gone": _Argument(),
-        "html": _Argument(),
-        "malformed": _Argument(),
-        "nodone": _Argument(),
-        "quota": _Argument(),
-        "reset": _Argument("characters", "0"),
-        "say": _Argument("text", None),
-        "short": _Argument(),
-        "silent": _Argument(),
-        "slow": _Argument("seconds", None),
-        "stall": _Argument("characters", "40"),
-        "timeout": _Argument(),
-        "utf8": _Argument(),
-    }
-)
 
 # Status, type, code and message, as the openai wire has them.
 _INVALID_KEY = (401, "invalid_request_error", "invalid_api_key", "the API key is not valid")
@@ -129,6 +126,7 @@ _FAILURES: Mapping[str, tuple[int, str, str | None, str]] = MappingProxyType(
         "down": _OVERLOADED,
         "filter": (400, "invalid_request_error", "content_filter", "the prompt was rejected"),
         "gone": _NO_MODEL,
+        "noprefill": (400, "invalid_request_error", None, PREFILL_REFUSED),
         "quota": (429, "insufficient_quota", "insufficient_quota", "the account has no credit left"),
     }
 )
@@ -136,16 +134,31 @@ _FAILURES: Mapping[str, tuple[int, str, str | None, str]] = MappingProxyType(
 # word -> reason and message of what is no HTTP status.
 _BREAKS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
+        "big": ("malformed", "the answer is over 32 MiB"),
+        "bomb": ("malformed", "the answer unpacks without an end"),
         "cut": ("cut", "the answer ended without a finish reason"),
         "empty": ("empty", "the answer has no text"),
+        "endless": ("malformed", "the answer has no end"),
+        "header": ("malformed", "a header of the answer has no end"),
+        "headers": ("malformed", "the headers of the answer have no end"),
         "html": ("malformed", "the answer is an HTML page"),
-        "malformed": ("malformed", "the answer is no JSON"),
+        "line": ("malformed", "a line of the answer is over 4 MiB"),
+        "long": ("cut", "the answer is longer than its Content-Length says"),
+        "malformed": ("malformed", "a part of the answer is no JSON"),
+        "nochoices": ("empty", "the answer has no choices"),
         "reset": ("connection", "the connection was reset"),
         "short": ("cut", "the answer ended sooner than its Content-Length says"),
         "timeout": ("timeout", "no answer in time"),
         "utf8": ("cut", "the answer ended in the middle of a character"),
     }
 )
+
+_ANSWERS = frozenset({"echo", "nodone", "noprefill", "say"})
+
+# What comes of the text in a stream before it breaks.
+_BREAK_AFTER_SOME = frozenset({"cut", "error200", "malformed", "reset"})
+_CUTS_WITHIN_JSON = frozenset({"long", "nochoices", "utf8"})
+_BREAK_AFTER_ALL = frozenset({"endless", "long", "short", "utf8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,83 +172,25 @@ class Failure:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one attempt meets.
+def failure_of(outcome: Outcome, message: str = "") -> Failure | None:
+    """The failed status that an outcome stands for, if it stands for one.
 
     Args:
-        word: The word, as in the table of this module.
-        argument: What followed its colon, or the word's default.
-        count: How many attempts meet it; ``None`` for one, or for all that follow where it is the last.
+        outcome: The outcome; ``noprefill`` stands for its refusal, which not every request meets.
+        message: What the failure says, where it is not what it usually says.
     """
-
-    word: str
-    argument: str = ""
-    count: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.word}:{self.argument}" if self.argument else self.word
-
-    @property
-    def seconds(self) -> float:
-        """The argument as a time; 0 where there is none."""
-        return float(self.argument or 0)
-
-    @property
-    def characters(self) -> int:
-        """The argument as a length of text; 0 where there is none."""
-        return int(self.argument or 0)
-
-    @property
-    def failure(self) -> Failure | None:
-        """The failed status it stands for, if it stands for one."""
-        if self.word in _FAILURES:
-            status, type_, code, message = _FAILURES[self.word]
-        elif self.word.isdigit():
-            status, code, message = int(self.word), None, phrase(int(self.word))
-            type_ = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-        else:
-            return None
-        headers = {"content-type": "application/json"}
-        if self.argument:
-            headers["retry-after"] = self.argument
-        return Failure(status, f"{message} (simulated)", code, error_body(message, type_, code), headers)
-
-    def answer(self, prompt: str) -> str:
-        """The text of its answer, whole."""
-        return self.argument.replace("_", " ") if self.word == "say" else prompt
-
-
-_ECHO = Outcome("echo")
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script as read by :func:`parse_script`."""
-
-    outcomes: tuple[Outcome, ...]
-
-    def outcome(self, attempt: int) -> Outcome:
-        """What the ``attempt``-th attempt meets, from 1."""
-        for outcome in self.outcomes:
-            attempt -= outcome.count or 1
-            if attempt <= 0:
-                return outcome
-        last = self.outcomes[-1]
-        return last if last.count is None else _ECHO
-
-
-def parse_script(text: str) -> Script:
-    """Read a script, such as ``503x2+echo``: the part of a spec after ``sim/``.
-
-    Raises:
-        ChainSpecError: When a part cannot be read; it names the part and the nearest known word.
-
-    >>> script = parse_script("503x2+429:30")
-    >>> [str(script.outcome(attempt)) for attempt in (1, 2, 3, 4)]
-    ['503', '503', '429:30', '429:30']
-    """
-    return Script(tuple([_outcome(part, text) for part in text.split("+")]))
+    if outcome.word in _FAILURES:
+        status, type_, code, usual = _FAILURES[outcome.word]
+    elif outcome.status is not None:
+        status, code, usual = outcome.status, None, phrase(outcome.status)
+        type_ = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    else:
+        return None
+    headers = {"content-type": "application/json"}
+    if outcome.argument:
+        headers["retry-after"] = outcome.argument
+    message = message or usual
+    return Failure(status, f"{message} (simulated)", code, error_body(message, type_, code), headers)
 
 
 class SimProvider(BaseProvider):
@@ -288,11 +243,6 @@ class SimProvider(BaseProvider):
                 yield chunk
 
 
-def words(text: str) -> list[str]:
-    """``text`` cut before each space, as models stream it; joined, it is ``text`` again."""
-    return _WORD.findall(text)
-
-
 def error_body(message: str, type_: str, code: str | None) -> str:
     """An error of the openai wire, as JSON."""
     error = {"message": f"{message} (simulated)", "type": type_, "param": None, "code": code}
@@ -328,20 +278,24 @@ class _Plan:
 def _plan(request: Request, *, streaming: bool) -> _Plan:
     outcome = parse_script(request.model).outcome(request.attempt)
     text = outcome.answer(request.prompt)
+    if outcome.word == "noprefill" and request.messages[-1:] and request.messages[-1].role == "assistant":
+        return _Plan("", _error(outcome, request.model, streaming=streaming))
+    if outcome.word in _ANSWERS or (outcome.word == "line" and not streaming):
+        return _Plan(text)
     match outcome.word:
-        case "echo" | "say" | "nodone":
-            return _Plan(text)
         case "slow":
             return _late(request, outcome.seconds, text, streaming=streaming)
+        case "trickle":
+            return _late(request, outcome.seconds * len(text.encode()), text, streaming=streaming)
         case "silent":
             return _late(request, math.inf, "", streaming=streaming)
         case "stall":
             return _stalled(request, text[: outcome.characters], streaming=streaming)
-    if outcome.word in {"cut", "reset", "error200"}:
+    if outcome.word in _BREAK_AFTER_SOME:
         text = text[: outcome.characters]
-    elif outcome.word not in {"short", "utf8"}:
+    elif outcome.word not in _BREAK_AFTER_ALL:
         text = ""
-    return _Plan(text, _error(outcome, request.model))
+    return _Plan(text, _error(outcome, request.model, streaming=streaming))
 
 
 def _late(request: Request, seconds: float, text: str, *, streaming: bool) -> _Plan:
@@ -374,8 +328,8 @@ def _timeout(message: str, limit: float, model: str) -> ProviderError:
     return ProviderError(message.format(limit), model=model, kind=ErrorKind.TRANSIENT, reason="timeout")
 
 
-def _error(outcome: Outcome, model: str) -> ProviderError:
-    if (failed := outcome.failure) is not None:
+def _error(outcome: Outcome, model: str, *, streaming: bool) -> ProviderError:
+    if (failed := failure_of(outcome)) is not None:
         return ProviderError(
             failed.message,
             status=failed.status,
@@ -390,6 +344,8 @@ def _error(outcome: Outcome, model: str) -> ProviderError:
     reason, message = _BREAKS[outcome.word]
     if outcome.word == "reset" and outcome.characters:
         reason = "cut"  # once the answer has begun, a reset is one more way of cutting it
+    elif outcome.word in _CUTS_WITHIN_JSON and not streaming:
+        reason = "malformed"  # what is left of the one object that a completion is
     return ProviderError(f"{message} (simulated)", model=model, kind=ErrorKind.TRANSIENT, reason=reason)
 
 
@@ -399,49 +355,3 @@ def phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return f"HTTP {status}"
-
-
-def _outcome(part: str, script: str) -> Outcome:
-    found = _OUTCOME.fullmatch(part)
-    if found is None:
-        raise _unreadable(part, script, "an outcome is a word, then :argument and xCOUNT where wanted")
-    word, argument, count = found["word"], found["argument"] or "", found["count"]
-    expected = _STATUS_ARGUMENT if _is_status(word) else _ARGUMENTS.get(word)
-    if expected is None:
-        raise _unreadable(part, script, _unknown(word))
-    if (wrong := _wrong_argument(word, argument, expected)) is not None:
-        raise _unreadable(part, script, wrong)
-    if count is not None and int(count) == 0:
-        raise _unreadable(part, script, "a count is 1 or more")
-    return Outcome(word, argument or expected.default or "", None if count is None else int(count))
-
-
-def _is_status(word: str) -> bool:
-    return len(word) == 3 and word.isascii() and word.isdigit() and word[0] in "45"
-
-
-def _wrong_argument(word: str, argument: str, expected: _Argument) -> str | None:
-    if not argument:
-        return f"{word} needs {expected.takes} after a colon" if expected.default is None else None
-    match expected.takes:
-        case "nothing":
-            return f"{word} takes no argument"
-        case "seconds" if _NUMBER.fullmatch(argument) is None:
-            return f"{argument!r} is no number of seconds up to 999999, such as 30 or 0.5"
-        case "characters" if _NUMBER.fullmatch(argument) is None or "." in argument:
-            return f"{argument!r} is no number of characters up to 999999, such as 40"
-    return None
-
-
-def _unknown(word: str) -> str:
-    if word.isdigit():
-        return "an HTTP failure is 400 to 599; did you mean '503'?"
-    known = f"the words are {', '.join(_ARGUMENTS)} and 400 to 599"
-    nearest = get_close_matches(word, _ARGUMENTS, n=1, cutoff=0.4)
-    return (
-        f"no such outcome; did you mean {nearest[0]!r}? {known}" if nearest else f"no such outcome; {known}"
-    )
-
-
-def _unreadable(part: str, script: str, why: str) -> ChainSpecError:
-    return ChainSpecError(f"sim/{script}: cannot read {part!r}: {why}; an example: {_EXAMPLE}")

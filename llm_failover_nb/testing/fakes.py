@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from llm_failover_nb.engine.types import Chunk, Request, Response
-from llm_failover_nb.providers.sim import words
+from llm_failover_nb.providers.script import words
 
 __all__ = ["Answer", "FakeClock", "Scripted", "ScriptedProvider"]
 

@@ -1,41 +1,41 @@
-"""A server of the openai wire that fails as the model's name says, over real sockets, on 127.0.0.1 only.
+"""A server that fails as the model's name says, on four wires, over real sockets, on 127.0.0.1 only.
 
-The grammar is that of ``sim/…`` (:mod:`llm_failover_nb.providers.sim`). Nothing here decides what a
-failure means, and nothing here is imported by the package itself.
+Here are its life, its records and who is asked for what. Sockets are ``connection``'s, how an outcome is
+played is ``play``'s, how a wire is written its writer's. Nothing decides what a failure means, and nothing
+here is imported by the package itself.
 """
 
 from __future__ import annotations
 
-import json
 import socket
-import struct
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn, Self
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 from llm_failover_nb.engine.clock import SystemClock
 from llm_failover_nb.engine.errors import ChainSpecError
-from llm_failover_nb.providers.sim import Failure, Outcome, error_body, parse_script, phrase, words
+from llm_failover_nb.providers.script import Outcome, Script, parse_script
+from llm_failover_nb.testing.anthropic_writer import ANTHROPIC
+from llm_failover_nb.testing.connection import ClientClosed, Connection, ServerCloses, response
+from llm_failover_nb.testing.gemini_writer import GEMINI
+from llm_failover_nb.testing.ollama_writer import OLLAMA
+from llm_failover_nb.testing.openai_writer import OPENAI
+from llm_failover_nb.testing.play import Play
+from llm_failover_nb.testing.writer import JSON, Asked, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from llm_failover_nb.testing.connection import HTTPRequest
 
 __all__ = ["FaultServer", "Received"]
 
-_JSON = {"content-type": "application/json"}
-_HTML = {"content-type": "text/html; charset=utf-8"}
-_PAGE = b"<!DOCTYPE html><html><body><h1>Bad gateway (simulated)</h1></body></html>"
-_EVENTS = {"content-type": "text/event-stream", "cache-control": "no-cache"}
-_CHUNKED = {**_EVENTS, "transfer-encoding": "chunked"}
-_LAST_CHUNK = b"0\r\n\r\n"
-_DONE = b"data: [DONE]\n\n"
-_HALF_JSON = b'data: {"id": "chatcmpl-simulated", "choices": [{"del\n\n'
-_HALF_CHARACTER = b'data: {"choices": [{"index": 0, "delta": {"content": "caf\xc3'
-_MISSING_BYTES = 64
-_LARGEST_HEAD = 65_536
 _BACKLOG = 1_024
+_WIRES = (OPENAI, ANTHROPIC, GEMINI, OLLAMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,16 @@ class Received:
     """A request as the server saw it.
 
     Args:
-        model: The model's name, which is the script.
+        model: The model's name, which is the script; empty where none was named.
         body: The JSON body.
         headers: The headers, names in lower case.
         at: When it was received, in seconds of ``time.perf_counter``.
-        outcome: What it met, such as ``429:30``; ``refused`` where no script was played.
+        outcome: What it met, such as ``429:30``; ``refused`` where no script was played, ``listed`` where a
+            list of models, or the like, was asked for.
         stream: Whether it asked for a stream.
+        wire: ``openai``, ``anthropic``, ``gemini`` or ``ollama``; empty where its path is none of theirs.
+        path: Its path, without the query, in which there may be a key.
+        connection: Over which connection it came, counted from 1.
         answered: Whether all that the outcome has was sent.
         closed_at: When the client was seen to close the connection, in seconds as ``at``; ``None`` while
             it is open, and for good where the server closed it first.
@@ -60,6 +64,9 @@ class Received:
     at: float
     outcome: str
     stream: bool
+    wire: str
+    path: str
+    connection: int
     answered: bool = False
     closed_at: float | None = None
 
@@ -70,29 +77,90 @@ class Received:
 
 
 class FaultServer:
-    """Speaks Chat Completions, completion and stream, and fails as each model's name says.
+    """Answers language-model clients, and fails as each model's name says: on four wires, over real sockets.
 
-    The position in a script is counted per model name, over the server's life: of three requests for
-    ``503x2+echo`` the third is answered, whoever sent them.
-
-    Args:
-        key: Where given, a request must carry ``Authorization: Bearer KEY``; else it is answered by 401.
+    The name of a model is its script, in the grammar of ``sim/…`` (:mod:`llm_failover_nb.providers.sim` has
+    the table): ``503x2+echo`` fails twice and then repeats the prompt, ``cut:40`` stops after 40 characters,
+    ``silent`` never says a word. Point any client at it and see what it makes of that.
 
     >>> import httpx
     >>> with FaultServer() as server:
     ...     httpx.post(f"{server.url}/chat/completions", json={"model": "429:30", "messages": []})
     <Response [429 Too Many Requests]>
+
+    All wires are served at once, on one port, told apart by the path:
+
+    ============= ======================================== ========== ======================================
+    wire          path                                     key        stream
+    ============= ======================================== ========== ======================================
+    ``openai``    ``/v1/chat/completions``                 bearer     server-sent events
+    ``anthropic`` ``/v1/messages``                         x-api-key  server-sent events with names
+    ``gemini``    ``/v1beta/models/NAME:generateContent``, x-goog-    a JSON array; server-sent events with
+                  ``…:streamGenerateContent``              api-key,   ``alt=sse``
+                                                           ``?key=``
+    ``ollama``    ``/api/chat``                            bearer     a JSON object a line; also when
+                                                                      ``stream`` is left out
+    ============= ======================================== ========== ======================================
+
+    Through a chain:
+
+    >>> import llm_failover_nb as fo
+    >>> registry = fo.Registry()
+    >>> with FaultServer() as server:
+    ...     base_url = server.base_url("anthropic")
+    ...     fo.register_provider("lab", wire="anthropic", base_url=base_url, registry=registry)
+    ...     with fo.parse_chain("lab/529, lab/echo", registry=registry, benches=fo.BenchRegistry()) as chain:
+    ...         chain.complete("Hello").model
+    'lab/echo'
+
+    Errors have the status, the codes and the words of the wire's own, so that clients take them for real
+    ones. Where a wire has no such thing, the nearest stands for it:
+
+    - ``down`` is 529 on anthropic, which has it for "overloaded";
+    - ``auth`` is 400 ``API_KEY_INVALID`` on gemini;
+    - ``quota`` is 400 on anthropic, 429 on gemini, known by their words both, and 402 on ollama;
+    - ``filter`` is a 200 with a ``blockReason`` on gemini; on ollama, which has none, it is a 400;
+    - the wait of ``429:30`` is a ``RetryInfo`` in the body on gemini, a Retry-After header elsewhere;
+    - ``nodone`` leaves out ``[DONE]`` (openai), ``message_stop`` (anthropic) or the array's end (gemini);
+      streams without a marker of their own (gemini's events, ollama) lack the last line's end instead;
+    - ``nochoices`` is an empty list of ``choices``, ``content`` or ``candidates``; an empty ``message`` on
+      ollama.
+
+    The position in a script is counted per wire and model name, over the server's life: of three requests
+    for ``503x2+echo`` the third is answered, whoever sent them. A name that is no script is no model: 404,
+    with the reason.
+
+    Args:
+        key: Where given, a request must carry it as its wire does; else it meets what ``auth`` does.
+        port: Where to listen; 0 is any port that is free.
+        keep: How many of the latest requests are remembered; all of them unless given.
+        patience: Seconds that a client may leave unread what is sent to it; then its connection is reset.
+        observer: Called with each request when it is over: answered, broken off, or left by its client. It
+            is called on threads of the server's, and must not raise.
     """
 
-    def __init__(self, *, key: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        port: int = 0,
+        keep: int | None = None,
+        patience: float = 30.0,
+        observer: Callable[[Received], object] | None = None,
+    ) -> None:
         self._key = key
+        self._port = port
+        self._keep = keep
+        self._patience = patience
+        self._observer = observer
         # Guards everything below, and is notified when a request comes, ends or is closed.
         self._changed = threading.Condition()
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
-        self._connections: dict[_Connection, threading.Thread] = {}
-        self._positions: Counter[str] = Counter()
+        self._connections: dict[Connection, threading.Thread] = {}
+        self._positions: Counter[tuple[str, str]] = Counter()
         self._requests: dict[int, Received] = {}
+        self._accepted = 0
         self._numbers = 0
 
     def __enter__(self) -> Self:
@@ -103,15 +171,27 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        """The base URL, ``http://127.0.0.1:PORT/v1``.
+        """The base URL of the openai wire, ``http://127.0.0.1:PORT/v1``.
 
         Raises:
             RuntimeError: When the server does not run.
         """
+        return self.base_url("openai")
+
+    def base_url(self, wire: str) -> str:
+        """The base URL of a wire, as ``register_provider(name, wire=wire, base_url=…)`` wants it.
+
+        Raises:
+            ValueError: When there is no such wire.
+            RuntimeError: When the server does not run.
+        """
+        roots = {known.name: known.root for known in _WIRES}
+        if wire not in roots:
+            raise ValueError(f"the wire {wire!r} is not known; choose one of: {', '.join(sorted(roots))}")
         with self._changed:
             if self._listener is None:
                 raise RuntimeError("the fault server does not run; call start() or enter it with 'with'")
-            return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+            return f"http://127.0.0.1:{self._listener.getsockname()[1]}{roots[wire]}"
 
     @property
     def requests(self) -> tuple[Received, ...]:
@@ -120,10 +200,14 @@ class FaultServer:
             return tuple(self._requests.values())
 
     def start(self) -> Self:
-        """Listen on a free port; nothing happens where it does already."""
+        """Listen; nothing happens where it does already.
+
+        Raises:
+            OSError: When the port is in use.
+        """
         with self._changed:
             if self._listener is None:
-                self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+                self._listener = socket.create_server(("127.0.0.1", self._port), backlog=_BACKLOG)
                 self._accepting = threading.Thread(
                     target=self._accept, args=(self._listener,), name="fault-server", daemon=True
                 )
@@ -155,7 +239,7 @@ class FaultServer:
             self._requests.clear()
 
     def release(self) -> None:
-        """End the wait of every request so far: a slow answer comes now, a silent one is closed."""
+        """End the wait of every request so far: a late answer comes now, one without an end is closed."""
         with self._changed:
             for connection in self._connections:
                 connection.release()
@@ -178,9 +262,16 @@ class FaultServer:
         with self._changed:
             return self._changed.wait_for(lambda: self._latest_closed(model), timeout)
 
+    def wait_unconnected(self, timeout: float = 5.0) -> bool:
+        """Block until no connection is open any more, at most ``timeout`` s; whether none is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._connections, timeout)
+
     def _latest_closed(self, model: str | None) -> bool:
         matching = [asked for asked in self._requests.values() if model in (None, asked.model)]
         return bool(matching) and matching[-1].closed
+
+    # Connections
 
     def _accept(self, listener: socket.socket) -> None:
         while self._listener is listener:
@@ -188,7 +279,8 @@ class FaultServer:
                 accepted, _ = listener.accept()
             except OSError:  # the client was gone before it was taken
                 continue
-            connection = _Connection(accepted)
+            self._accepted += 1
+            connection = Connection(accepted, self._accepted, patience=self._patience)
             thread = threading.Thread(
                 target=self._serve, args=(connection,), name="fault-server-connection", daemon=True
             )
@@ -199,66 +291,95 @@ class FaultServer:
                 self._connections[connection] = thread
                 thread.start()
 
-    def _serve(self, connection: _Connection) -> None:
+    def _serve(self, connection: Connection) -> None:
         numbers: list[int] = []
         try:
-            while (request := connection.read()) is not None and self._exchange(connection, request, numbers):
-                pass
-        except _ClientClosed:
+            while (request := connection.read()) is not None:
+                numbers.append(self._exchange(connection, request))
+                if connection.released or not request.keeps_alive:
+                    break
+        except ClientClosed:
             self._note_closed(numbers)
-        except _ServerCloses:
+        except ServerCloses:
             pass
         finally:
             connection.close()
             with self._changed:
                 del self._connections[connection]
+                self._changed.notify_all()
 
-    def _exchange(self, connection: _Connection, request: _HTTPRequest, numbers: list[int]) -> bool:
-        """Answer one request; whether the connection stays open."""
-        number, asked, play = self._receive(connection, request)
-        numbers.append(number)
-        play(connection, asked)
-        with self._changed:
-            self._change(number, answered=True)
-            connection.busy = False
-        return request.keeps_alive and not connection.released
+    # Requests
 
-    def _receive(
-        self, connection: _Connection, request: _HTTPRequest
-    ) -> tuple[int, Received, Callable[[_Connection, Received], None]]:
-        body = request.json()
-        model = str(body.get("model", ""))
+    def _exchange(self, connection: Connection, request: HTTPRequest) -> int:
+        """Answer one request; its number."""
+        number, play = self._receive(connection, request)
+        answered, closed_at = False, None
+        try:
+            play()
+            answered = True
+        except ClientClosed:
+            closed_at = SystemClock.monotonic()
+            raise
+        finally:
+            with self._changed:
+                connection.busy = False
+                ended = self._change(number, answered=answered, closed_at=closed_at)
+            if self._observer is not None and ended is not None:
+                self._observer(ended)
+        return number
+
+    def _receive(self, connection: Connection, request: HTTPRequest) -> tuple[int, Callable[[], None]]:
+        """Record a request; its number, and what answers it."""
+        route = self._route(request)
         with self._changed:
-            outcome, play = self._outcome(request, model)
-            asked = Received(
-                model=model,
-                body=body,
+            outcome, play = self._next(connection, route)
+            self._numbers += 1
+            self._requests[self._numbers] = Received(
+                model=route.asked.model,
+                body=route.asked.body,
                 headers=request.headers,
                 at=SystemClock.monotonic(),
                 outcome=outcome,
-                stream=body.get("stream") is True,
+                stream=route.asked.stream,
+                wire=route.wire,
+                path=request.path,
+                connection=connection.number,
             )
-            self._numbers += 1
-            self._requests[self._numbers] = asked
+            if self._keep is not None and len(self._requests) > self._keep:
+                del self._requests[next(iter(self._requests))]
             # Under the same lock: a request that can be seen can be released.
             connection.busy = True
             self._changed.notify_all()
-            return self._numbers, asked, play
+            return self._numbers, play
 
-    def _outcome(
-        self, request: _HTTPRequest, model: str
-    ) -> tuple[str, Callable[[_Connection, Received], None]]:
-        if self._key is not None and request.headers.get("authorization") != f"Bearer {self._key}":
-            return "refused", _refusal(401, "the API key is not valid", "invalid_api_key")
-        if (request.method, request.path) != ("POST", "/v1/chat/completions"):
-            return "refused", _refusal(404, f"nothing is at {request.method} {request.path}", None)
+    def _next(self, connection: Connection, route: _Route) -> tuple[str, Callable[[], None]]:
+        """What a request meets, and what plays it."""
+        if route.script is None:
+            return route.word, partial(connection.send, response(200, JSON, route.listed))
+        position = 1
+        if not route.word:
+            self._positions[route.wire, route.asked.model] += 1
+            position = self._positions[route.wire, route.asked.model]
+        outcome = route.script.outcome(position)
+        play = Play(connection, route.writes.writer(route.asked), route.asked, outcome, route.message)
+        return route.word or str(outcome), play.run
+
+    def _route(self, request: HTTPRequest) -> _Route:
+        for wire in _WIRES:
+            if (asked := wire.asked(request)) is not None:
+                return self._to_script(wire, asked, wire.key(request))
+            if (listed := wire.listed(request)) is not None:
+                return _Route(wire.name, wire, word="listed", listed=listed)
+        message = f"nothing is at {request.method} {request.path}"
+        return _Route("", OPENAI, script=_one("404"), message=message, word="refused")
+
+    def _to_script(self, wire: Wire, asked: Asked, key: str) -> _Route:
+        if self._key not in (None, key):
+            return _Route(wire.name, wire, asked, _one("auth"), word="refused")
         try:
-            script = parse_script(model)
+            return _Route(wire.name, wire, asked, parse_script(asked.model))
         except ChainSpecError as error:
-            return "refused", _refusal(404, str(error), "model_not_found")
-        self._positions[model] += 1
-        outcome = script.outcome(self._positions[model])
-        return str(outcome), lambda connection, asked: _play(connection, asked, outcome)
+            return _Route(wire.name, wire, asked, _one("gone"), str(error), word="refused")
 
     def _note_closed(self, numbers: list[int]) -> None:
         now = SystemClock.monotonic()
@@ -266,308 +387,41 @@ class FaultServer:
             for number in numbers:
                 self._change(number, closed_at=now)
 
-    def _change(self, number: int, *, answered: bool = False, closed_at: float | None = None) -> None:
-        if (asked := self._requests.get(number)) is not None:  # else reset() was there first
-            self._requests[number] = replace(
-                asked, answered=answered or asked.answered, closed_at=closed_at or asked.closed_at
-            )
-            self._changed.notify_all()
-
-
-class _ClientClosed(Exception):  # a signal between frames of this module, not an error
-    """The client is gone."""
-
-
-class _ServerCloses(Exception):  # likewise
-    """The connection is to be closed from this side."""
+    def _change(
+        self, number: int, *, answered: bool = False, closed_at: float | None = None
+    ) -> Received | None:
+        """Note what became of a request; ``None`` for one that was forgotten since."""
+        asked = self._requests.get(number)
+        if asked is None:
+            return None
+        changed = replace(asked, answered=answered or asked.answered, closed_at=closed_at or asked.closed_at)
+        self._requests[number] = changed
+        self._changed.notify_all()
+        return changed
 
 
 @dataclass(frozen=True, slots=True)
-class _HTTPRequest:
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    content: bytes
+class _Route:
+    """Where a request leads: to a script, or to a list.
 
-    @property
-    def keeps_alive(self) -> bool:
-        return self.headers.get("connection", "").lower() != "close"
-
-    def json(self) -> Mapping[str, object]:
-        try:
-            body = json.loads(self.content)
-        except ValueError:
-            return {}
-        return body if isinstance(body, dict) else {}
-
-
-class _Connection:
-    """One client's socket: reads requests, sends bytes, waits, resets.
-
-    It belongs to its own thread, but for ``release`` and ``end``.
+    Args:
+        wire: Whose path it is; empty where it is none's.
+        writes: Who answers.
+        asked: The request.
+        script: What it meets.
+        message: What a refusal says, where it is not what it usually says.
+        listed: What is shown where there is no script.
+        word: What the records call it, where that is not its outcome.
     """
 
-    def __init__(self, accepted: socket.socket) -> None:
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = accepted
-        self._buffer = b""
-        self._ended = False
-        self.busy = False
-        self.released = False
-
-    def release(self) -> None:
-        """End the wait of the request in hand, from any thread."""
-        if self.busy:
-            self.released = True
-            self._shutdown(socket.SHUT_RD)  # a wait is a read, and ends with it
-
-    def end(self) -> None:
-        """End whatever goes on, from any thread."""
-        self._ended = True
-        self._shutdown(socket.SHUT_RDWR)
-
-    def read(self) -> _HTTPRequest | None:
-        """The next request; ``None`` for what cannot be read as one."""
-        while b"\r\n\r\n" not in self._buffer:
-            if len(self._buffer) > _LARGEST_HEAD:
-                return None
-            self._fill()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        request_line, *lines = head.decode("latin-1").split("\r\n")
-        headers = {
-            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
-        parts, length = request_line.split(" "), headers.get("content-length", "0")
-        if len(parts) != 3 or not length.isdecimal():
-            return None
-        path, _, _ = parts[1].partition("?")
-        return _HTTPRequest(parts[0], path, headers, self._take(int(length)))
-
-    def send(self, data: bytes) -> None:
-        try:
-            self._socket.sendall(data)
-        except OSError:
-            self._gone()
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Do nothing for ``seconds``, or for ever, until released; notices at once when the client closes."""
-        deadline = None if seconds is None else SystemClock.monotonic() + seconds
-        try:
-            while not self.released:
-                self._socket.settimeout(
-                    None if deadline is None else max(deadline - SystemClock.monotonic(), 0.001)
-                )
-                self._fill()
-        except TimeoutError:
-            pass
-        finally:
-            self._socket.settimeout(None)
-
-    def reset(self) -> NoReturn:
-        """Close so that the client gets a reset, not an end."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise _ServerCloses
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _take(self, length: int) -> bytes:
-        while len(self._buffer) < length:
-            self._fill()
-        taken, self._buffer = self._buffer[:length], self._buffer[length:]
-        return taken
-
-    def _fill(self) -> None:
-        try:
-            data = self._socket.recv(65_536)
-        except TimeoutError:
-            raise
-        except OSError:
-            self._gone()
-        if data:
-            self._buffer += data
-        elif not self.released:
-            self._gone()
-
-    def _gone(self) -> NoReturn:
-        raise _ServerCloses if self._ended else _ClientClosed
-
-    def _shutdown(self, how: int) -> None:
-        with suppress(OSError):  # closed on either side already
-            self._socket.shutdown(how)
+    wire: str
+    writes: Wire
+    asked: Asked = field(default=Asked("", stream=False, turns=()))
+    script: Script | None = None
+    message: str = ""
+    listed: bytes = b""
+    word: str = ""
 
 
-def _refusal(status: int, message: str, code: str | None) -> Callable[[_Connection, Received], None]:
-    body = error_body(message, "invalid_request_error", code)
-    failure = Failure(status, message, code, body, _JSON)
-    return lambda connection, _: _fail(connection, failure)
-
-
-def _fail(connection: _Connection, failure: Failure) -> None:
-    connection.send(_response(failure.status, failure.headers, failure.body.encode()))
-
-
-def _play(connection: _Connection, asked: Received, outcome: Outcome) -> None:
-    """Answer, or fail, as the outcome says."""
-    if (failure := outcome.failure) is not None:
-        _fail(connection, failure)
-    elif outcome.word in {"silent", "timeout"}:
-        _stay_silent(connection)
-    elif outcome.word == "reset" and outcome.characters == 0:
-        connection.reset()
-    elif outcome.word == "html":
-        connection.send(_response(200, _HTML, _PAGE))
-    elif asked.stream:
-        _play_stream(connection, asked, outcome)
-    else:
-        _play_completion(connection, asked, outcome)
-
-
-def _stay_silent(connection: _Connection) -> NoReturn:
-    connection.wait()
-    raise _ServerCloses
-
-
-def _play_completion(connection: _Connection, asked: Received, outcome: Outcome) -> None:
-    body = _completion(asked, outcome.answer(_prompt(asked.body)))
-    half = body[: len(body) // 2]
-    match outcome.word:
-        case "stall":
-            connection.send(_head(200, _JSON, len(body)) + half)
-            _stay_silent(connection)
-        case "cut":
-            connection.send(_head(200, _JSON, len(body)) + half)
-            raise _ServerCloses
-        case "reset":
-            connection.send(_head(200, _JSON, len(body)) + half)
-            connection.reset()
-        case "short":
-            connection.send(_head(200, _JSON, len(body) + _MISSING_BYTES) + body)
-            raise _ServerCloses
-        case "slow":
-            connection.wait(outcome.seconds)
-        case "malformed":
-            body = half
-        case "utf8":
-            body = half + b"caf\xc3"
-        case "empty":
-            body = _completion(asked, "")
-        case "error200":
-            body = _server_error()
-    connection.send(_response(200, _JSON, body))
-
-
-def _play_stream(connection: _Connection, asked: Received, outcome: Outcome) -> None:
-    text = outcome.answer(_prompt(asked.body))
-    begin, end = _delta(asked, {"role": "assistant", "content": ""}), _ending(asked, text)
-    if outcome.word == "short":
-        events = b"".join([begin, *_content(asked, text)])
-        connection.send(_head(200, _EVENTS, len(events + end + _DONE)) + events)
-        raise _ServerCloses
-    connection.send(_head(200, _CHUNKED) + _chunk(begin))
-    match outcome.word:
-        case "stall":
-            _send(connection, *_content(asked, text[: outcome.characters]))
-            _stay_silent(connection)
-        case "reset":
-            _send(connection, *_content(asked, text[: outcome.characters]))
-            connection.reset()
-        case "cut":
-            _send(connection, *_content(asked, text[: outcome.characters]))
-        case "error200":
-            _send(
-                connection,
-                *_content(asked, text[: outcome.characters]),
-                b"data: " + _server_error() + b"\n\n",
-            )
-        case "malformed":
-            _send(connection, _HALF_JSON)
-        case "utf8":
-            _send(connection, *_content(asked, text), _HALF_CHARACTER)
-        case "empty":
-            _send(connection, _ending(asked, ""), _DONE)
-        case "nodone":
-            _send(connection, *_content(asked, text), end)
-        case "slow":
-            connection.wait(outcome.seconds)
-            _send(connection, *_content(asked, text), end, _DONE)
-        case _:
-            _send(connection, *_content(asked, text), end, _DONE)
-    connection.send(_LAST_CHUNK)
-
-
-def _send(connection: _Connection, *events: bytes) -> None:
-    """Each event as a chunk and a packet of its own, as a model sends them."""
-    for event in events:
-        connection.send(_chunk(event))
-
-
-def _chunk(event: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(event), event)
-
-
-def _response(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    return _head(status, headers, len(body)) + body
-
-
-def _head(status: int, headers: Mapping[str, str], length: int | None = None) -> bytes:
-    lines = [f"HTTP/1.1 {status} {phrase(status)}", *(f"{name}: {value}" for name, value in headers.items())]
-    if length is not None:
-        lines.append(f"content-length: {length}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _completion(asked: Received, text: str) -> bytes:
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return _json(asked, "chat.completion", {"choices": [choice], "usage": _usage(asked, text)})
-
-
-def _content(asked: Received, text: str) -> list[bytes]:
-    return [_delta(asked, {"content": word}) for word in words(text)]
-
-
-def _ending(asked: Received, text: str) -> bytes:
-    """The finish reason, and the usage in an event of its own where it was asked for."""
-    end = _delta(asked, {}, "stop")
-    match asked.body.get("stream_options"):
-        case {"include_usage": True}:
-            return end + _event(asked, {"choices": [], "usage": _usage(asked, text)})
-    return end
-
-
-def _delta(asked: Received, delta: Mapping[str, str], finish_reason: str | None = None) -> bytes:
-    return _event(asked, {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
-
-
-def _event(asked: Received, members: Mapping[str, object]) -> bytes:
-    return b"data: " + _json(asked, "chat.completion.chunk", members) + b"\n\n"
-
-
-def _json(asked: Received, kind: str, members: Mapping[str, object]) -> bytes:
-    head = {"id": "chatcmpl-simulated", "object": kind, "created": 0, "model": asked.model}
-    return json.dumps({**head, **members}, ensure_ascii=False).encode()
-
-
-def _usage(asked: Received, text: str) -> Mapping[str, int]:
-    asked_for = sum(len(content.split()) for _, content in _turns(asked.body))
-    said = len(text.split())
-    return {"prompt_tokens": asked_for, "completion_tokens": said, "total_tokens": asked_for + said}
-
-
-def _server_error() -> bytes:
-    return error_body("the server failed", "server_error", "server_error").encode()
-
-
-def _prompt(body: Mapping[str, object]) -> str:
-    return next((content for role, content in reversed(_turns(body)) if role == "user"), "")
-
-
-def _turns(body: Mapping[str, object]) -> list[tuple[str, str]]:
-    messages = body.get("messages")
-    turns: list[tuple[str, str]] = []
-    for message in messages if isinstance(messages, list) else []:
-        match message:
-            case {"role": str(role), "content": str(content)}:
-                turns.append((role, content))
-    return turns
+def _one(word: str) -> Script:
+    return Script((Outcome(word),))

@@ -529,6 +529,8 @@ FILTERED = (
         (412, "Account a-7 is suspended", "credentials"),
         (422, "Your credit balance is too low", "bad_request"),
         (429, "You have no credits remaining", "quota"),
+        (429, "Your prepayment credits are depleted. Please go to AI Studio to manage billing.", "quota"),
+        (429, "Your project has exceeded its spending cap.", "quota"),
         (429, "add 10 credits to unlock 1000 requests a day", "rate_limit"),
         (429, "Limit 6000, Requested 8000.", "context_length"),
         (429, "Limit 6,000, Used 5,000, Requested 8,000.", "context_length"),

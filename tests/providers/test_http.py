@@ -229,6 +229,29 @@ def test_synchronous_calls_share_a_connection(serve: Callable[[Script], RawServe
     assert (len(server.requests), server.connections) == (3, 1)
 
 
+@pytest.mark.parametrize("extra", [http(ANSWER.replace(b"hello", b"another's")), b"garbage", b"\r\n"])
+def test_what_comes_after_an_answer_is_nobodys(serve: Callable[[Script], RawServer], extra: bytes) -> None:
+    """A connection on which more came is not used again: the rest would answer the next call."""
+    server = serve(answering(http(ANSWER) + extra))
+    made = provider(server.url)
+    answers = [made.complete(request()).text for _ in range(3)]
+    made.close()
+    assert (answers, server.connections) == (["hello"] * 3, 3)
+
+
+def test_what_comes_after_an_asynchronous_answer_is_nobodys(serve: Callable[[Script], RawServer]) -> None:
+    """A second answer to one question does not answer the next."""
+    server = serve(answering(http(ANSWER) + http(ANSWER.replace(b"hello", b"another's"))))
+
+    async def answers() -> list[str]:
+        made = provider(server.url)
+        texts = [(await made.acomplete(request())).text for _ in range(3)]
+        await made.aclose()
+        return texts
+
+    assert (asyncio.run(answers()), server.connections) == (["hello"] * 3, 3)
+
+
 def test_asynchronous_calls_share_a_connection(serve: Callable[[Script], RawServer]) -> None:
     """One connection a loop serves calls and streams one after the other."""
     server = serve(slowly_ending)

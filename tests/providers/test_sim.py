@@ -1,9 +1,10 @@
-"""The provider that fails on purpose: its grammar, its outcomes over all four calls, its waits."""
+"""The provider that fails on purpose: its outcomes over all four calls, its waits."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from llm_failover_nb.engine.classify import classify
 from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Chunk, Message, Request, Response, Timeouts, Usage
 from llm_failover_nb.providers import sim
-from llm_failover_nb.providers.sim import Outcome, SimProvider, parse_script, words
+from llm_failover_nb.providers.script import VOCABULARY
+from llm_failover_nb.providers.sim import SimProvider
 
 PROVIDER = SimProvider()
 
@@ -63,61 +65,10 @@ COMPLETES = pytest.mark.parametrize("call", [complete, acomplete])
 STREAMS = pytest.mark.parametrize("call", [stream, astream])
 
 
-@pytest.mark.parametrize(
-    ("script", "met"),
-    [
-        ("echo", ["echo", "echo"]),
-        ("down", ["down", "down", "down"]),
-        ("429:30", ["429:30", "429:30"]),
-        ("503x2", ["503", "503", "echo", "echo"]),
-        ("503x2+429:1+echo", ["503", "503", "429:1", "echo", "echo"]),
-        ("500+401", ["500", "401", "401"]),
-        ("429:0.5x2+say:ok", ["429:0.5", "429:0.5", "say:ok", "say:ok"]),
-        ("cut", ["cut:40", "cut:40"]),
-        ("say:max", ["say:max"]),
-        ("error200x1", ["error200:0", "echo"]),
-    ],
-)
-def test_a_script_gives_each_attempt_its_outcome(script, met):
-    """Counts are used up, the last outcome repeats, and answers follow a last count."""
-    read = parse_script(script)
-    assert [str(read.outcome(n)) for n in range(1, len(met) + 1)] == met
-
-
-@pytest.mark.parametrize(
-    ("model", "parts"),
-    [
-        ("dwon+echo", ["sim/dwon+echo", "'dwon'", "did you mean 'down'?"]),
-        ("503+ech", ["'ech'", "did you mean 'echo'?"]),
-        ("qqqqq", ["'qqqqq'", "the words are auth, bad, context"]),
-        ("", ["cannot read ''", "an outcome is a word"]),
-        ("503++echo", ["cannot read ''"]),
-        ("200", ["'200'", "400 to 599", "did you mean '503'?"]),
-        ("5033", ["'5033'", "400 to 599"]),
-        ("503x0", ["'503x0'", "a count is 1 or more"]),
-        ("429:soon", ["'429:soon'", "'soon' is no number of seconds"]),
-        ("slow:-1", ["'-1' is no number of seconds"]),
-        ("slow:nan", ["'nan' is no number of seconds"]),
-        ("slow:12345678", ["up to 999999"]),
-        ("cut:1.5", ["'1.5' is no number of characters"]),
-        ("echo:3", ["echo takes no argument"]),
-        ("slow", ["slow needs seconds after a colon"]),
-        ("say", ["say needs text after a colon"]),
-        ("503:", ["cannot read '503:'"]),
-        ("٤٠٤", ["cannot read '٤٠٤'"]),
-    ],
-)
-def test_a_script_that_cannot_be_read_is_refused(model, parts):
-    """The error names the script, the bad part, what is known, and gives an example."""
-    with pytest.raises(ChainSpecError) as caught:
-        PROVIDER.check(model)
-    assert [part for part in [*parts, "sim/503x2+429:30+echo"] if part not in str(caught.value)] == []
-
-
 def test_check_accepts_every_word_of_the_table():
     """The table of the docstring and the grammar have the same words."""
-    shown = {line.split("``")[1] for line in sim.__doc__.splitlines() if line.startswith("``")} - {"400"}
-    assert {str(parse_script(word).outcome(1)).partition(":")[0] for word in shown} == set(sim._ARGUMENTS)
+    shown = {re.split("[`:]", line)[2] for line in sim.__doc__.splitlines() if line.startswith("``")}
+    assert shown - {"400"} == set(VOCABULARY)
 
 
 @ALL
@@ -136,7 +87,7 @@ def test_echo_answers_with_the_prompt(call):
         system="Be brief",
     )
     assert call(request) == Response(
-        text="It  is\nso ", finish_reason="stop", usage=Usage(input_tokens=8, output_tokens=3), finish="stop"
+        text="It  is\nso ", finish_reason="stop", finish="stop", usage=Usage(input_tokens=8, output_tokens=3)
     )
 
 
@@ -169,19 +120,10 @@ def test_a_stream_comes_word_by_word():
         Chunk(
             kind="done",
             response=Response(
-                text="a b",
-                finish_reason="stop",
-                usage=Usage(input_tokens=2, output_tokens=2),
-                finish="stop",
+                text="a b", finish_reason="stop", finish="stop", usage=Usage(input_tokens=2, output_tokens=2)
             ),
         ),
     ]
-
-
-@pytest.mark.parametrize("text", ["", " ", "a", " a  b\n\nc \n", "ä\u2028b", "\n a"])
-def test_words_lose_nothing(text):
-    """Joined again, the words are the text."""
-    assert "".join(words(text)) == text
 
 
 @ALL
@@ -206,8 +148,13 @@ def test_words_lose_nothing(text):
         ("reset:3", None, ErrorKind.TRANSIENT, "cut"),
         ("cut:0", None, ErrorKind.TRANSIENT, "cut"),
         ("short", None, ErrorKind.TRANSIENT, "cut"),
-        ("utf8", None, ErrorKind.TRANSIENT, "cut"),
         ("malformed", None, ErrorKind.TRANSIENT, "malformed"),
+        ("malformed:3", None, ErrorKind.TRANSIENT, "malformed"),
+        ("big", None, ErrorKind.TRANSIENT, "malformed"),
+        ("bomb", None, ErrorKind.TRANSIENT, "malformed"),
+        ("endless", None, ErrorKind.TRANSIENT, "malformed"),
+        ("header", None, ErrorKind.TRANSIENT, "malformed"),
+        ("headers", None, ErrorKind.TRANSIENT, "malformed"),
         ("html", None, ErrorKind.TRANSIENT, "malformed"),
         ("empty", None, ErrorKind.TRANSIENT, "empty"),
     ],
@@ -223,6 +170,70 @@ def test_a_failure_is_classified_as_a_real_one(call, model, status, kind, reason
         kind,
         reason,
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "completion", "in_a_stream"),
+    [("utf8", "malformed", "cut"), ("long", "malformed", "cut"), ("nochoices", "malformed", "empty")],
+)
+def test_a_completion_that_is_cut_is_no_json(model, completion, in_a_stream):
+    """A stream that ends too soon is a stream; half of an object is nothing."""
+    for call, reason in (
+        (complete, completion),
+        (acomplete, completion),
+        (stream, in_a_stream),
+        (astream, in_a_stream),
+    ):
+        with pytest.raises(ProviderError) as caught:
+            call(ask(model))
+        assert classify(caught.value).reason == reason
+
+
+@COMPLETES
+def test_a_completion_has_no_lines(call):
+    """A line that is too long is a stream's affair."""
+    assert call(ask("line", prompt="a")).text == "a"
+
+
+@STREAMS
+def test_a_line_may_be_too_long(call):
+    """There it is an answer that is none."""
+    with pytest.raises(ProviderError, match="over 4 MiB"):
+        call(ask("line"))
+
+
+@ALL
+def test_a_trailing_assistant_turn_may_be_refused(call):
+    """The same model answers when the last word is the user's."""
+    prefilled = [Message("user", "Who?"), Message("assistant", "It is")]
+    with pytest.raises(ProviderError, match="must end with a user message") as caught:
+        call(Request(prefilled, model="noprefill"))
+    assert (caught.value.status, classify(caught.value).reason) == (400, "bad_request")
+    assert call(Request([*prefilled, Message("user", "Go on")], model="noprefill")).text == "Go on"
+
+
+@ALL
+def test_a_flapping_model_fails_every_other_time(call):
+    """Its second attempt is answered, its third is not."""
+    for attempt in (1, 3):
+        with pytest.raises(ProviderError) as caught:
+            call(ask("flap", attempt=attempt))
+        assert caught.value.status == 503
+    assert call(ask("flap", attempt=2, prompt="a")).text == "a"
+
+
+@ALL
+def test_a_trickle_takes_a_while_for_each_byte(call):
+    """The answer comes when its last byte would have; a limit that is shorter ends it."""
+    assert call(ask("trickle:0.001", prompt="ab")).text == "ab"
+    with pytest.raises(ProviderError, match=r"within 0\.01 s \(attempt_timeout\)"):
+        call(ask("trickle:60", within=0.01))
+
+
+@pytest.mark.parametrize("word", ["endless", "long", "short", "utf8"])
+def test_a_stream_breaks_after_all_of_its_text(word):
+    """What was said has been streamed when it turns out not to end well."""
+    assert streamed(ask(word, prompt="It is"))[0] == "It is"
 
 
 def test_a_status_leaves_the_kind_to_the_classification():
@@ -262,14 +273,14 @@ def test_the_argument_of_a_status_is_its_retry_after(model, wait):
     assert (None if header is None else float(header), classify(caught.value).retry_after) == (wait, wait)
 
 
-@pytest.mark.parametrize("word", ["cut", "reset", "error200", "stall"])
+@pytest.mark.parametrize("word", ["cut", "reset", "error200", "malformed", "stall"])
 def test_a_stream_breaks_after_so_many_characters(word):
     """What precedes the break has been streamed, cut in the middle of a word if need be."""
     text, _ = streamed(ask(f"{word}:7", prompt="It is a sunny day", idle=0))
     assert text == "It is a"[:7]
 
 
-@pytest.mark.parametrize("word", ["cut", "reset", "error200", "stall"])
+@pytest.mark.parametrize("word", ["cut", "reset", "error200", "malformed", "stall"])
 def test_a_break_before_the_first_character(word):
     """With 0 the stream breaks before any content."""
     assert streamed(ask(f"{word}:0", first_token=0))[0] == ""
@@ -379,8 +390,3 @@ def test_a_closed_stream_ends():
 def test_the_provider_keeps_its_limits_itself():
     """The engine need not wrap its calls, and it never lacks a key."""
     assert (PROVIDER.keeps_time, PROVIDER.missing_key) == (True, None)
-
-
-def test_an_outcome_reads_back():
-    """An outcome's text is the part of the script that it came from."""
-    assert str(Outcome("429", "30")) == "429:30"

@@ -1,226 +1,22 @@
-"""The fault server: each fault as the client meets it, and as the server notes it."""
+"""The fault server itself: who is asked for what, what is noted of it, how it begins and ends."""
 
 from __future__ import annotations
 
-import json
+import queue
 import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from llm_failover_nb.providers.presets import WIRES
 from llm_failover_nb.testing import FaultServer
+from tests.testing.asking import ask, body, http_request, post, raw_connection, read_all, read_until
 
-PROMPT = "It is a sunny day in Paris, and it stays so."
-HALF = PROMPT[:7]
-
-
-@pytest.fixture
-def server():
-    with FaultServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server):
-    with httpx.Client(base_url=server.url, timeout=10, trust_env=False) as client:
-        yield client
-
-
-def body(model, *, prompt=PROMPT, **members):
-    return {"model": model, "messages": [{"role": "user", "content": prompt}], **members}
-
-
-def post(client, model, **members):
-    return client.post("/chat/completions", json=body(model, **members))
-
-
-def streamed(client, model, **members):
-    """The raw bytes of a stream as far as they came, and what ended them (``None`` for a proper end)."""
-    got, ended = b"", None
-    with client.stream("POST", "/chat/completions", json=body(model, stream=True, **members)) as response:
-        try:
-            for data in response.iter_raw():
-                got += data
-        except httpx.HTTPError as error:
-            ended = type(error)
-    return got, ended
-
-
-def events(raw):
-    """The data of each whole event."""
-    return [event.removeprefix("data: ") for event in raw.decode(errors="replace").split("\n\n") if event]
-
-
-def text_of(raw):
-    """The text of all events that are chunks of an answer."""
-    parts = [json.loads(data) for data in events(raw) if data.endswith("}")]
-    return "".join(c["delta"].get("content", "") for part in parts for c in part.get("choices", ()))
-
-
-def finish_of(raw):
-    """The finish reasons of all events that have one."""
-    parts = [json.loads(data) for data in events(raw) if data.endswith("}")]
-    return [c["finish_reason"] for part in parts for c in part.get("choices", ()) if c["finish_reason"]]
-
-
-@contextmanager
-def raw_connection(server, model, **members):
-    """A plain socket on which a request was sent."""
-    url = urlsplit(server.url)
-    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
-        connection.sendall(http_request(model, **members))
-        yield connection
-
-
-def http_request(model, **members):
-    content = json.dumps(body(model, **members)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: {len(content)}\r\n\r\n"
-    return head.encode() + content
-
-
-def read_all(connection):
-    """Everything until the server ends, and whether it ended by a reset."""
-    got = b""
-    try:
-        while data := connection.recv(65_536):
-            got += data
-    except ConnectionResetError:
-        return got, True
-    return got, False
-
-
-def read_until(connection, marker):
-    got = b""
-    while marker not in got:
-        data = connection.recv(65_536)
-        if not data:
-            raise EOFError(f"the server ended before {marker!r}, after {got!r}")
-        got += data
-    return got
-
-
-def noted(server):
-    """What the server knows when all is over: it marks an answer only after the client may have it."""
-    server.close()
-    return [(asked.model, asked.outcome, asked.answered) for asked in server.requests]
-
-
-# Healthy answers
-
-
-def test_a_completion_is_answered(server, client):
-    """A healthy completion has the wire's form, with usage."""
-    answer = post(client, "echo").json()
-    assert (answer["object"], answer["model"], answer["choices"], answer["usage"]) == (
-        "chat.completion",
-        "echo",
-        [{"index": 0, "message": {"role": "assistant", "content": PROMPT}, "finish_reason": "stop"}],
-        {"prompt_tokens": 11, "completion_tokens": 11, "total_tokens": 22},
-    )
-
-
-def test_a_stream_is_answered(server, client):
-    """A healthy stream has a role, words, a finish reason and the terminal marker."""
-    raw, ended = streamed(client, "echo")
-    first = json.loads(events(raw)[0])
-    assert (first["choices"][0]["delta"], text_of(raw), finish_of(raw), events(raw)[-1], ended) == (
-        {"role": "assistant", "content": ""},
-        PROMPT,
-        ["stop"],
-        "[DONE]",
-        None,
-    )
-
-
-def test_a_stream_has_usage_where_it_is_asked_for(server, client):
-    """``include_usage`` adds an event with the usage and no choices; without it there is none."""
-    with_usage, _ = streamed(client, "echo", stream_options={"include_usage": True})
-    without, _ = streamed(client, "echo")
-    usage = {"prompt_tokens": 11, "completion_tokens": 11, "total_tokens": 22}
-    assert [json.loads(data).get("usage") for data in events(with_usage)[:-1]][-1] == usage
-    assert b"usage" not in without
-
-
-def test_text_of_any_script_survives(server, client):
-    """The text comes back letter by letter, line separators included."""
-    prompt = "Grüße\u2028 aus 東京 \x85 \n\n ok"
-    assert post(client, "echo", prompt=prompt).json()["choices"][0]["message"]["content"] == prompt
-    assert text_of(streamed(client, "echo", prompt=prompt)[0]) == prompt
-
-
-def test_the_last_user_message_is_echoed(server, client):
-    """Of several turns the last user's is the prompt; odd messages are passed over."""
-    messages = [
-        {"role": "user", "content": "old"},
-        {"role": "user", "content": "new"},
-        {"role": "assistant", "content": "x"},
-        {"role": "user", "content": [{"type": "text"}]},
-        "odd",
-    ]
-    response = client.post("/chat/completions", json={"model": "echo", "messages": messages})
-    assert response.json()["choices"][0]["message"]["content"] == "new"
-
-
-def test_healthy_answers_keep_the_connection(server):
-    """Answers, failed statuses and streams go over one connection, one after the other."""
-    with raw_connection(server, "echo", prompt="first") as connection:
-        read_until(connection, b"first")
-        connection.sendall(http_request("503"))
-        read_until(connection, b"overloaded")
-        connection.sendall(http_request("echo", stream=True))
-        last = read_until(connection, b"0\r\n\r\n")
-    assert last.startswith(b"HTTP/1.1 200 OK")
-    assert noted(server) == [("echo", "echo", True), ("503", "503", True), ("echo", "echo", True)]
-
-
-def test_requests_may_be_sent_ahead(server):
-    """Two requests in one packet are answered in order."""
-    with raw_connection(server, "say:one") as connection:
-        connection.sendall(http_request("say:two") + http_request("say:three"))
-        got = read_until(connection, b"three")
-    assert [word for word in (b"one", b"two", b"three") if word in got] == [b"one", b"two", b"three"]
-
-
-def test_a_client_that_asks_for_it_is_closed(server, client):
-    """``Connection: close`` ends the connection after the answer."""
-    request = http_request("say:bye").replace(b"Host: here", b"Host: here\r\nConnection: close")
-    with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as connection:
-        connection.sendall(request)
-        got, was_reset = read_all(connection)
-    assert (b"bye" in got, was_reset) == (True, False)
-
-
-# Failed statuses
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
-    ("model", "status", "code", "retry_after"),
-    [
-        ("down", 503, None, None),
-        ("429:30", 429, "rate_limit_exceeded", "30"),
-        ("auth", 401, "invalid_api_key", None),
-        ("quota", 429, "insufficient_quota", None),
-        ("gone", 404, "model_not_found", None),
-        ("context", 400, "context_length_exceeded", None),
-        ("filter", 400, "content_filter", None),
-        ("599", 599, None, None),
-    ],
-)
-def test_a_status_comes_with_the_body_of_the_wire(server, client, model, status, code, retry_after, stream):
-    """A failed status has the error object and, where given, Retry-After; a stream fails alike."""
-    response = post(client, model, stream=stream)
-    assert (response.status_code, response.json()["error"]["code"], response.headers.get("retry-after")) == (
-        status,
-        code,
-        retry_after,
-    )
-    assert noted(server) == [(model, model, True)]
+# Scripts
 
 
 def test_a_script_goes_on_from_request_to_request(server, client):
@@ -247,199 +43,17 @@ def test_reset_starts_scripts_anew(server, client):
     assert (post(client, "503x1").status_code, len(server.requests)) == (503, 1)
 
 
-# Broken answers
+def test_positions_are_counted_across_threads(server, client):
+    """Of a hundred simultaneous requests exactly as many fail as the script says."""
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(lambda _: post(client, "503x40+echo").status_code, range(100)))
+    assert (statuses.count(503), statuses.count(200)) == (40, 60)
 
 
-def test_an_html_page_comes_with_200(server, client):
-    """A page of some proxy, in place of the answer."""
-    response = post(client, "html")
-    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert response.text.startswith("<!DOCTYPE html>")
-
-
-def test_a_malformed_completion_is_no_json(server, client):
-    """The body ends properly and cannot be decoded."""
-    response = post(client, "malformed")
-    assert response.status_code == 200
-    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
-        response.json()
-
-
-def test_a_malformed_stream_has_an_event_that_is_no_json(server, client):
-    """The stream ends properly; one of its events cannot be decoded."""
-    raw, ended = streamed(client, "malformed")
-    assert ended is None
-    with pytest.raises(ValueError, match="Unterminated"):
-        json.loads(events(raw)[-1])
-
-
-def test_an_empty_completion_has_no_text(server, client):
-    """A whole answer that says nothing."""
-    choice = post(client, "empty").json()["choices"][0]
-    assert (choice["message"]["content"], choice["finish_reason"]) == ("", "stop")
-
-
-def test_an_empty_stream_has_no_text(server, client):
-    """A whole stream that says nothing."""
-    raw, ended = streamed(client, "empty")
-    assert (text_of(raw), finish_of(raw), events(raw)[-1], ended) == ("", ["stop"], "[DONE]", None)
-
-
-def test_an_error_inside_a_completion(server, client):
-    """The status is 200, the body an error object."""
-    response = post(client, "error200")
-    assert (response.status_code, response.json()["error"]["code"]) == (200, "server_error")
-
-
-@pytest.mark.parametrize(("model", "text"), [("error200", ""), ("error200:7", HALF)])
-def test_an_error_inside_a_stream(server, client, model, text):
-    """The last event is an error object, first of all or in the middle of the text."""
-    raw, ended = streamed(client, model)
-    assert (text_of(raw), json.loads(events(raw)[-1])["error"]["code"], ended) == (text, "server_error", None)
-
-
-def test_a_cut_stream_ends_properly_but_has_no_finish_reason(server, client):
-    """Only the missing finish reason tells that something is missing."""
-    raw, ended = streamed(client, "cut:7")
-    assert (text_of(raw), finish_of(raw), b"[DONE]" in raw, ended) == (HALF, [], False, None)
-
-
-def test_a_cut_completion_ends_before_its_length(server, client):
-    """Half of the body, then the connection is closed."""
-    with pytest.raises(httpx.RemoteProtocolError):
-        post(client, "cut")
-    assert noted(server) == [("cut", "cut:40", False)]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_short_answer_breaks_its_promise(server, client, stream):
-    """All of the text comes, but the Content-Length says more."""
-    with raw_connection(server, "short", stream=stream) as connection:
-        got, was_reset = read_all(connection)
-    head, _, content = got.partition(b"\r\n\r\n")
-    promised = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-    assert (promised > len(content), b" so." in content, was_reset) == (True, True, False)
-    with pytest.raises(httpx.RemoteProtocolError):
-        post(client, "short", stream=stream)
-
-
-def test_a_stream_without_its_marker(server, client):
-    """The finish reason comes, the terminal marker does not."""
-    raw, ended = streamed(client, "nodone")
-    assert (text_of(raw), finish_of(raw), b"[DONE]" in raw, ended) == (PROMPT, ["stop"], False, None)
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_ends_in_half_a_character(server, client, stream):
-    """The last byte is the first of a character of two."""
-    response = post(client, "utf8", stream=stream)
-    assert response.content.endswith(b"caf\xc3")
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_reset_before_any_answer(server, stream):
-    """The connection is reset, not ended, without a byte."""
-    with raw_connection(server, "reset", stream=stream) as connection:
-        assert read_all(connection) == (b"", True)
-
-
-def test_a_reset_in_the_middle_of_a_stream(server):
-    """The text so far arrives, then the reset."""
-    with raw_connection(server, "reset:7", stream=True) as connection:
-        got, was_reset = read_all(connection)
-    assert (b'" a"' in got, b'" sunny"' in got, was_reset) == (True, False, True)
-
-
-def test_a_reset_in_the_middle_of_a_completion(server):
-    """Half of the body arrives, then the reset."""
-    with raw_connection(server, "reset:7") as connection:
-        got, was_reset = read_all(connection)
-    assert (got.startswith(b"HTTP/1.1 200"), b"finish_reason" in got, was_reset) == (True, False, True)
-
-
-# Waits
-
-
-@pytest.mark.parametrize("model", ["silent", "timeout"])
-@pytest.mark.parametrize("stream", [False, True])
-def test_silence_never_answers(server, client, model, stream):
-    """Not a byte comes; the client's own limit ends it, which the server notes."""
-    with pytest.raises(httpx.ReadTimeout):
-        client.post("/chat/completions", json=body(model, stream=stream), timeout=0.05)
-    assert server.wait_closed(5)
-    assert noted(server) == [(model, model, False)]
-
-
-def test_a_stall_is_silent_in_the_middle_of_a_stream(server):
-    """The text so far arrives, then nothing, on an open connection."""
-    with raw_connection(server, "stall:7", stream=True) as connection:
-        got = read_until(connection, b'" a"')
-        connection.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            read_until(connection, b"sunny")
-        assert (b"sunny" in got, server.requests[0].closed) == (False, False)
-
-
-def test_a_stall_is_silent_in_the_middle_of_a_completion(server):
-    """Half of the body arrives, then nothing."""
-    with raw_connection(server, "stall") as connection:
-        got = read_until(connection, b"content")
-        connection.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            read_until(connection, b"finish_reason")
-    assert got.startswith(b"HTTP/1.1 200")
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_slow_answers_late_and_whole(server, client, stream):
-    """The answer comes after its time."""
-    response = post(client, "slow:0.03", stream=stream)
-    assert (PROMPT.split()[-1] in response.text, response.elapsed.total_seconds() >= 0.03) == (True, True)
-
-
-def test_a_slow_stream_has_begun(server):
-    """The head and the role come at once; only the first token is late."""
-    with raw_connection(server, "slow:60", stream=True) as connection:
-        assert b"sunny" not in read_until(connection, b"assistant")
-
-
-def test_release_lets_a_slow_answer_come_now(server):
-    """A request that waits is answered at once."""
-    with raw_connection(server, "slow:60") as connection:
-        assert server.wait_received()
-        server.release()
-        assert b"sunny" in read_all(connection)[0]
-    assert noted(server) == [("slow:60", "slow:60", True)]
-
-
-@pytest.mark.parametrize("model", ["silent", "stall:7"])
-def test_release_closes_what_would_never_answer(server, model):
-    """A silent or stalled connection is ended, which is not the client's closing."""
-    with raw_connection(server, model, stream=True) as connection:
-        assert server.wait_received()
-        server.release()
-        _, was_reset = read_all(connection)
-    assert (was_reset, server.requests[0].closed, server.requests[0].answered) == (False, False, False)
-
-
-def test_release_holds_for_requests_so_far_only(server, client):
-    """A later request waits again."""
-    server.release()
-    with pytest.raises(httpx.ReadTimeout):
-        client.post("/chat/completions", json=body("silent"), timeout=0.05)
-    assert server.wait_closed()
-
-
-def test_release_leaves_idle_connections_alone(server):
-    """A connection on which nothing waits can be used again."""
-    with raw_connection(server, "say:one") as connection:
-        read_until(connection, b"one")
-        with server._changed:
-            assert server._changed.wait_for(lambda: server.requests[0].answered, 5)
-        server.release()
-        for word in (b"two", b"three"):
-            connection.sendall(http_request(f"say:{word.decode()}"))
-            assert b"200 OK" in read_until(connection, word)
+def test_each_wire_has_its_own_position(server):
+    """The same script on two wires is two scripts."""
+    asked = [ask(server, wire, "503+echo").status_code for wire in ("openai", "gemini", "openai", "gemini")]
+    assert asked == [503, 503, 200, 200]
 
 
 # Records
@@ -456,6 +70,48 @@ def test_a_request_is_recorded(server, client):
         "echo",
         True,
     )
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_request_is_recorded_with_its_wire(server, wire):
+    """Wire, model and kind of answer are kept, wherever the request has them."""
+    ask(server, wire, "cut:7", stream=True)
+    (asked,) = server.requests
+    assert (asked.wire, asked.model, asked.stream, asked.outcome) == (wire, "cut:7", True, "cut:7")
+
+
+def test_connections_are_numbered(server, client):
+    """Requests over one connection can be told from those over another."""
+    post(client, "echo")
+    post(client, "echo")
+    ask(server, "openai", "echo")
+    assert [asked.connection for asked in server.requests] == [1, 1, 2]
+
+
+def test_the_latest_requests_are_kept():
+    """A server that runs for long can be told to forget."""
+    with FaultServer(keep=2) as server:
+        for model in ("say:one", "say:two", "say:three"):
+            ask(server, "openai", model)
+        assert [asked.model for asked in server.requests] == ["say:two", "say:three"]
+
+
+def test_an_observer_is_told_of_each_request_once():
+    """When it is over, with what became of it: answered, broken off, or left by its client."""
+    told = queue.Queue()
+    with FaultServer(observer=told.put) as server:
+        ask(server, "openai", "echo")
+        with raw_connection(server, "cut") as connection:
+            read_all(connection)
+        with raw_connection(server, "silent"):
+            assert server.wait_received(3)
+        seen = [told.get(timeout=10) for _ in range(3)]
+    assert told.empty()
+    assert [(asked.model, asked.answered, asked.closed) for asked in seen] == [
+        ("echo", True, False),
+        ("cut", False, False),
+        ("silent", False, True),
+    ]
 
 
 def test_headers_stay_out_of_the_repr(server, client):
@@ -555,7 +211,7 @@ def test_a_name_that_is_no_script_is_no_model(server, client):
     )
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/models"), ("POST", "/completions")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/files"), ("POST", "/completions")])
 def test_another_path_is_not_there(server, client, method, path):
     """Only Chat Completions is served; what was asked for is named."""
     response = client.request(method, path, json={})
@@ -573,19 +229,45 @@ def test_a_body_that_is_no_object_is_no_script(server, client, content):
     assert client.post("/chat/completions", content=content).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "junk", [b"junk\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"x" * 70_000]
-)
-def test_what_is_no_request_is_hung_up_on(server, junk):
-    """Bytes that are no HTTP end the connection and leave no record."""
-    url = urlsplit(server.url)
-    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
-        connection.sendall(junk)
-        read_all(connection)
-    assert server.requests == ()
-
-
 # Life
+
+
+@pytest.mark.parametrize(
+    ("wire", "path"), [("openai", "/v1"), ("anthropic", ""), ("gemini", "/v1beta"), ("ollama", "")]
+)
+def test_each_wire_has_a_base_url(server, wire, path):
+    """What ``register_provider`` needs; ``url`` is that of the openai wire."""
+    port = urlsplit(server.url).port
+    assert (server.base_url(wire), server.url) == (
+        f"http://127.0.0.1:{port}{path}",
+        f"http://127.0.0.1:{port}/v1",
+    )
+
+
+def test_an_unknown_wire_has_none(server):
+    """The error names those that there are."""
+    with pytest.raises(
+        ValueError, match="'cohere' is not known; choose one of: anthropic, gemini, ollama, openai"
+    ):
+        server.base_url("cohere")
+
+
+def test_a_port_can_be_chosen(server):
+    """The one that is asked for, if nobody has it."""
+    port = urlsplit(server.url).port
+    with pytest.raises(OSError, match="in use"):
+        FaultServer(port=port).start()
+    server.close()
+    with FaultServer(port=port) as again:
+        assert urlsplit(again.url).port == port
+
+
+def test_waiting_until_nobody_is_connected(server):
+    """A server can be asked whether all of its clients have left."""
+    with raw_connection(server, "silent"):
+        assert server.wait_received()
+        assert server.wait_unconnected(0.01) is False
+    assert server.wait_unconnected() is True
 
 
 def test_it_listens_on_loopback_only(server):
@@ -656,10 +338,3 @@ def test_hundreds_of_connections(server):
         for connection in clients:
             connection.close()
     assert answered == count
-
-
-def test_positions_are_counted_across_threads(server, client):
-    """Of a hundred simultaneous requests exactly as many fail as the script says."""
-    with ThreadPoolExecutor(16) as pool:
-        statuses = list(pool.map(lambda _: post(client, "503x40+echo").status_code, range(100)))
-    assert (statuses.count(503), statuses.count(200)) == (40, 60)
