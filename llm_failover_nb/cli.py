@@ -1,14 +1,18 @@
 """The command ``llm-failover-nb``: arguments, wording, exit codes. What a command does is elsewhere.
 
-Exit codes: 0 it worked, 1 it did not (one line on standard error says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 it worked, 1 it did not (one line on standard error says why), 2 wrong usage, 130 interrupted;
+``rehearse``, which has no other end, is interrupted with 0.
 Everything heavy is imported by the command that needs it, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import sys
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,11 +22,16 @@ from llm_failover_nb.engine.errors import FailoverError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llm_failover_nb.testing.fault_server import FaultServer
+
 __all__ = ["CommandError", "main"]
 
 PROGRAM = "llm-failover-nb"
 
 _OK, _FAILED, _INTERRUPTED = 0, 1, 130
+
+_REHEARSAL_PORT = 8010
+_REHEARSAL_KEEPS = 100  # requests that a server, which may run for days, remembers
 
 _EXAMPLES = """\
 examples:
@@ -30,6 +39,7 @@ examples:
   llm-failover-nb quickstart --headless   run it and print what its cells print
   llm-failover-nb local install           fetch the small model that needs no key and no network
   llm-failover-nb local path              say where its weights are
+  llm-failover-nb rehearse                serve models that fail on purpose, to any client
 """
 
 _QUICKSTART = """\
@@ -37,6 +47,18 @@ examples:
   llm-failover-nb quickstart
   llm-failover-nb quickstart --headless
   llm-failover-nb quickstart -- --no-browser --port=8890
+"""
+
+_REHEARSE = """\
+examples:
+  llm-failover-nb rehearse
+  llm-failover-nb rehearse --port 0 --key secret
+
+Point a client at one of the base URLs that it prints, and name the failure as the model:
+503x2+echo fails twice and then answers, 429:30 asks to wait, cut:40 breaks off, silent stays silent.
+
+  curl http://127.0.0.1:8010/v1/chat/completions \\
+    -d '{"model": "503x2+echo", "messages": [{"role": "user", "content": "Hello"}]}'
 """
 
 _LAB_HINT = f"; options for JupyterLab go after --, as in  {PROGRAM} quickstart -- --no-browser"
@@ -102,6 +124,16 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    _add_rehearse(
+        commands.add_parser(
+            "rehearse",
+            help="serve models that fail on purpose",
+            description="Serve models that fail as their names say, to any client on this machine, until "
+            "Ctrl-C: on the wires of OpenAI, Anthropic, Gemini and Ollama.",
+            epilog=_REHEARSE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
 
 
@@ -123,6 +155,20 @@ def _add_quickstart(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="options for JupyterLab")
     parser.set_defaults(command=_quickstart, usage_error=parser.error, hint=_LAB_HINT)
+
+
+def _add_rehearse(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port", type=_port, default=_REHEARSAL_PORT, help="where to listen (%(default)s); 0 is any free one"
+    )
+    parser.add_argument("--key", help="demand this key, as each wire carries it")
+    parser.set_defaults(command=_rehearse)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
 
 
 def _say(line: str) -> None:
@@ -216,6 +262,45 @@ def _interactive(options: Sequence[str]) -> int:
     except quickstart.QuickstartError as error:
         _say(str(error))
     return quickstart.open_in_lab(file, options)
+
+
+# rehearse
+
+
+def _rehearse(arguments: argparse.Namespace) -> int:
+    from llm_failover_nb.engine.clock import SystemClock
+    from llm_failover_nb.testing import rehearsal
+    from llm_failover_nb.testing.fault_server import FaultServer, Received
+
+    def show(asked: Received) -> None:
+        _print(rehearsal.line(asked, datetime.now().astimezone()))
+
+    server = FaultServer(port=arguments.port, key=arguments.key, keep=_REHEARSAL_KEEPS, observer=show)
+    try:
+        with _started(server, arguments.port):
+            _print(rehearsal.welcome(server, arguments.key))
+            while True:
+                # Not for ever at once: a signal that comes just before such a wait is slept through.
+                SystemClock.sleep(0.5)
+    except KeyboardInterrupt:  # the way to end it
+        pass
+    return _OK
+
+
+def _started(server: FaultServer, port: int) -> FaultServer:
+    try:
+        return server.start()
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error})"
+        raise CommandError(
+            f"port {port} of 127.0.0.1 {why}: give another with --port, or --port 0 for any that is free"
+        ) from None
+
+
+def _print(text: str) -> None:
+    """Print in one piece, from any thread; a reader who has left is not missed."""
+    with suppress(OSError):
+        print(f"{text}\n", end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 import llm_failover_nb
 from llm_failover_nb import cli
+from llm_failover_nb.engine.model import Model
+from llm_failover_nb.providers import presets
 from tests.notebooks import NOTEBOOK, outputs, write_notebook
 
 PACKAGE = Path(llm_failover_nb.__file__).parent
@@ -109,15 +116,32 @@ class TestUsage:
         """--version names program and version."""
         assert run("--version", cwd=work) == (0, f"llm-failover-nb {llm_failover_nb.__version__}\n", "")
 
-    @pytest.mark.parametrize("arguments", [["--help"], ["quickstart", "--help"]])
-    def test_help_gives_examples(self, work: Path, arguments: list[str]) -> None:
+    @pytest.mark.parametrize(
+        ("arguments", "first"),
+        [
+            (["--help"], "quickstart"),
+            (["quickstart", "--help"], "quickstart"),
+            (["rehearse", "--help"], "rehearse"),
+        ],
+    )
+    def test_help_gives_examples(self, work: Path, arguments: list[str], first: str) -> None:
         """Help ends with lines to copy."""
         code, out, err = run(*arguments, cwd=work)
-        assert (code, "examples:\n  llm-failover-nb quickstart" in out, err) == (0, True, "")
+        assert (code, f"examples:\n  llm-failover-nb {first}" in out, err) == (0, True, "")
 
     @pytest.mark.parametrize(
         "arguments",
-        [[], ["nonsense"], ["local"], ["local", "nonsense"], ["--nonsense"], ["quickstart", "--nonsense"]],
+        [
+            *(
+                [],
+                ["nonsense"],
+                ["local"],
+                ["local", "nonsense"],
+                ["--nonsense"],
+                ["quickstart", "--nonsense"],
+            ),
+            *(["rehearse", "--port", "x"], ["rehearse", "--port=-1"], ["rehearse", "--port", "65536"]),
+        ],
     )
     def test_wrong_usage_is_2(self, work: Path, arguments: list[str]) -> None:
         """What cannot be understood is exit code 2, told on standard error."""
@@ -428,3 +452,158 @@ class TestWithoutTheExtra:
             "pip install 'llm-failover-nb[lab]'\n"
         )
         assert (code, capsys.readouterr().err) == (1, expected)
+
+
+class Rehearsal:
+    """A running ``rehearse``: what it said when it was up, and what it says of each request."""
+
+    def __init__(self, running: subprocess.Popen[str]) -> None:
+        self.running = running
+        self.welcome = ""
+        while not self.welcome.endswith("a line for each request:\n"):
+            self.welcome += self.line()
+
+    def line(self) -> str:
+        assert self.running.stdout is not None
+        line = self.running.stdout.readline()
+        assert line, f"it has ended: {self.running.communicate()}"
+        return line
+
+    def base_url(self, wire: str) -> str:
+        """What it prints for a wire."""
+        (url,) = re.findall(rf"^  {wire} +(\S+)$", self.welcome, re.MULTILINE)
+        return url
+
+    def interrupt(self) -> tuple[int, str, str]:
+        """Send Ctrl-C's signal; exit code, what else was said, and standard error."""
+        self.running.send_signal(signal.SIGINT)
+        out, err = self.running.communicate(timeout=60)
+        return self.running.returncode, out, err
+
+
+@contextmanager
+def rehearsing(cwd: Path, *arguments: str) -> Iterator[Rehearsal]:
+    """The command on a free port; it has ended when the test has."""
+    with started("rehearse", "--port", "0", *arguments, cwd=cwd) as running:
+        try:
+            yield Rehearsal(running)
+        finally:
+            running.kill()
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """One that runs without a key."""
+    with rehearsing(tmp_path_factory.mktemp("work")) as rehearsal:
+        yield rehearsal
+
+
+class TestRehearse:
+    @pytest.mark.parametrize("path", ["complete", "stream"])
+    @pytest.mark.parametrize("wire", ["openai", "anthropic", "gemini", "ollama"])
+    def test_a_client_of_each_wire_meets_what_it_names(
+        self, rehearsal: Rehearsal, wire: str, path: str
+    ) -> None:
+        """Two failures and an answer, each with its line: when, wire, model, what it met, how it ended."""
+        model = f"503x2+say:{path}"
+        provider = presets.endpoint("lab", wire=wire, base_url=rehearsal.base_url(wire))
+        with closing(provider):
+            lab = Model(f"lab/{model}", provider)
+            for _ in range(2):
+                with pytest.raises(llm_failover_nb.ProviderError, match="simulated") as caught:
+                    asked(lab, path)
+                assert caught.value.status == 503
+            assert asked(lab, path) == path
+        lines = [rehearsal.line().split() for _ in range(3)]
+        assert [line[1:] for line in lines] == [
+            [wire, model, "503", "answered"],
+            [wire, model, "503", "answered"],
+            [wire, model, f"say:{path}", "answered"],
+        ]
+        assert all(re.fullmatch(r"\d\d:\d\d:\d\d", line[0]) for line in lines)
+
+    def test_a_client_that_leaves_is_told(self, rehearsal: Rehearsal) -> None:
+        """Who closed the connection, and after how long."""
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{rehearsal.base_url('ollama')}/api/chat",
+                json={"model": "silent"},
+                timeout=0.1,
+                trust_env=False,
+            )
+        assert re.search(r"ollama +silent +silent +the client closed after \d+\.\d s$", rehearsal.line())
+
+    def test_a_broken_answer_is_told(self, rehearsal: Rehearsal) -> None:
+        """That the server broke it off, as it was to."""
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(
+                f"{rehearsal.base_url('openai')}/chat/completions", json={"model": "cut"}, trust_env=False
+            )
+        assert re.search(r"openai +cut +cut:40 +broken off$", rehearsal.line())
+
+    def test_what_is_nowhere_is_told(self, rehearsal: Rehearsal) -> None:
+        """A base URL that is a little wrong shows in the path."""
+        httpx.post(f"{rehearsal.base_url('openai')}/v1/chat/completions", trust_env=False)
+        assert re.search(r"  -  +/v1/v1/chat/completions +refused +answered$", rehearsal.line())
+
+    def test_a_terminal_is_not_written_to_by_strangers(self, rehearsal: Rehearsal) -> None:
+        """A name that would clear the screen is shown without its powers, and not at any length."""
+        url = f"{rehearsal.base_url('openai')}/chat/completions"
+        httpx.post(url, json={"model": "\x1b[2J" * 30}, trust_env=False)
+        assert re.search(r"openai +(\?\[2J){9}\?\[2… +refused +answered$", rehearsal.line())
+
+    def test_its_examples_work(self, tmp_path: Path) -> None:
+        """Each request that it shows can be copied, key and all."""
+        with rehearsing(tmp_path, "--key", "open sesame") as rehearsal:
+            commands = re.findall(r"^  curl .*\\\n.*$", rehearsal.welcome, re.MULTILINE)
+            statuses = []
+            for command in commands:
+                _, url, *options = shlex.split(command)
+                headers = [text.split(": ") for flag, text in pairwise(options) if flag == "-H"]
+                answer = httpx.post(url, headers=dict(headers), content=options[-1], trust_env=False)
+                statuses.append(answer.status_code)
+            assert statuses == [503, 200, 429]
+
+    def test_a_key_is_demanded(self, tmp_path: Path) -> None:
+        """With ``--key`` a request without it is refused."""
+        with rehearsing(tmp_path, "--key", "secret") as rehearsal:
+            url = f"{rehearsal.base_url('anthropic')}/v1/messages"
+            codes = [
+                httpx.post(url, json={"model": "echo"}, headers=headers, trust_env=False).status_code
+                for headers in ({}, {"x-api-key": "secret"})
+            ]
+            assert codes == [401, 200]
+
+    def test_ctrl_c_ends_it_well(self, tmp_path: Path) -> None:
+        """Exit code 0 and no traceback, also amid an answer, which ends with it."""
+        with rehearsing(tmp_path) as rehearsal:
+            url = f"{rehearsal.base_url('openai')}/chat/completions"
+            with httpx.stream(
+                "POST", url, json={"model": "endless", "stream": True}, trust_env=False
+            ) as answer:
+                code, _, err = rehearsal.interrupt()
+                assert (code, err, answer.status_code) == (0, "", 200)
+
+    def test_a_reader_who_leaves_does_not_end_it(self, tmp_path: Path) -> None:
+        """With its output closed it serves on, in silence."""
+        with rehearsing(tmp_path) as rehearsal:
+            rehearsal.running.stdout.close()
+            url = f"{rehearsal.base_url('openai')}/chat/completions"
+            codes = [httpx.post(url, json={"model": "echo"}, trust_env=False).status_code for _ in range(3)]
+            rehearsal.running.send_signal(signal.SIGINT)
+            _, err = rehearsal.running.communicate(timeout=60)
+            assert (codes, rehearsal.running.returncode, "Traceback" in err) == ([200] * 3, 0, False)
+
+    def test_a_port_in_use_is_named(self, rehearsal: Rehearsal, work: Path) -> None:
+        """One line says which, and what to do."""
+        port = urlsplit(rehearsal.base_url("openai")).port
+        expected = (
+            f"llm-failover-nb: port {port} of 127.0.0.1 is in use: give another with --port, or --port 0 for "
+            "any that is free\n"
+        )
+        assert run("rehearse", "--port", str(port), cwd=work) == (1, "", expected)
+
+
+def asked(model: Model, path: str) -> str:
+    """The text of an answer, whole or streamed."""
+    return model.complete("x").text if path == "complete" else "".join(c.text for c in model.stream("x"))
