@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.types import Chunk, ChunkKind, Finish, Request, Response, Usage
-from llm_failover_nb.providers.failures import mended
+from llm_failover_nb.providers.failures import broken_off, filtered, mended
 
 __all__ = [
     "BODY_LIMIT",
@@ -148,9 +148,10 @@ class Said:
     Servers that cut between tokens and write JSON's escapes send a character as two halves.
     """
 
-    __slots__ = ("halves", "reasoning", "text")
+    __slots__ = ("_whole_at", "halves", "reasoning", "text")
 
     def __init__(self) -> None:
+        self._whole_at: int | None = None  # how many pieces there were when the model had stopped
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.halves: dict[ChunkKind, str] = {}
@@ -165,6 +166,21 @@ class Said:
             text = mended(text)
             (self.reasoning if kind == "reasoning" else self.text).append(text)
             chunks.append(Chunk(text, kind))
+
+    @property
+    def whole(self) -> bool:
+        """The model has stopped for a good reason, and said nothing since: what breaks now does no harm.
+
+        Some relays write a finish reason into every message, so one that text follows says nothing.
+        """
+        return self._whole_at == len(self.text) + len(self.reasoning)
+
+    def stopped(self, finish_reason: str | None) -> None:
+        """The model stopped, with this word of the wire's for why; what it said with it has been added."""
+        if finish_reason is not None and broken_off(finish_reason) is not None:
+            self._whole_at = None
+        elif self._whole_at is None:
+            self._whole_at = len(self.text) + len(self.reasoning)
 
     def end(self, chunks: list[Chunk]) -> None:
         """Nothing more comes: a half that waits has stayed alone."""
@@ -184,9 +200,13 @@ class Said:
 
         Args:
             finish_reason: Why the model stopped, in the wire's own word.
-            words: The wire's words and the common ones for them; one that is not among them is ``other``.
+            words: The wire's words and the common ones for them; one that is not among them is
+                ``content_filter`` where it says so, else ``other``.
             usage: The tokens counted.
             tool_calls: Tool calls, whole.
+
+        Raises:
+            ProviderError: When the model stopped because something failed.
         """
         return Response(
             text="".join(self.text),
@@ -195,8 +215,15 @@ class Said:
             cost=usage.cost,
             reasoning="".join(self.reasoning),
             tool_calls=tool_calls,
-            finish="" if finish_reason is None else words.get(finish_reason, "other"),
+            finish="" if finish_reason is None else words.get(finish_reason) or _common_word(finish_reason),
         )
+
+
+def _common_word(finish_reason: str) -> Finish:
+    """The common word for one that the wire's references do not give."""
+    if failure := broken_off(finish_reason):
+        raise failure
+    return "content_filter" if filtered(finish_reason) else "other"
 
 
 def as_chunks(response: Response) -> list[Chunk]:

@@ -33,7 +33,7 @@ from llm_failover_nb.providers.answers import (
     written,
 )
 from llm_failover_nb.providers.event_stream import message_in
-from llm_failover_nb.providers.failures import failure_told, mended, read_failure
+from llm_failover_nb.providers.failures import failure_flat, failure_told, mended, read_failure
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
 __all__ = ["AnthropicDialect"]
@@ -305,6 +305,7 @@ class _Answer:
     def _take_stop(self, delta: object) -> None:
         if isinstance(delta, dict) and (finish := _finish_of(delta)):
             self._finish = finish
+            self.said.stopped(finish)
             self._why = _why(delta)
 
     def _count(self, of: object) -> None:
@@ -403,6 +404,6 @@ def _failure_in(message: object, text: str) -> ProviderError | None:
         return None
     kind = message.get("type")
     # Every event and message gives its type; message_start has a member "message" too.
-    if kind == "error" or (kind is None and (message.get("message") or message.get("detail"))):
+    if kind == "error":
         return read_failure(text)
-    return None
+    return failure_flat(message, text) if kind is None else None

@@ -19,8 +19,8 @@ from llm_failover_nb.providers.answers import (
     malformed,
     without_mark,
 )
-from llm_failover_nb.providers.failures import failure_told, read_failure
-from llm_failover_nb.providers.sse import Event, SSEDecoder
+from llm_failover_nb.providers.failures import failure_told, failure_unframed, read_failure
+from llm_failover_nb.providers.sse import UNFRAMED, Event, SSEDecoder
 
 __all__ = [
     "EventStream",
@@ -31,6 +31,8 @@ __all__ = [
     "message_in",
     "server_sent",
 ]
+
+_OF_FAILURES = frozenset({"error", UNFRAMED})
 
 _BEGINS_A_BODY = frozenset((b"{", b"[", b"<", b'"'))
 
@@ -161,8 +163,10 @@ def message_in(name: str, data: str, whole: bool, *, names: frozenset[str] = fro
     Raises:
         ProviderError: The error that it tells of, or ``malformed``.
     """
-    if name == "error":
-        raise read_failure(data)
+    if name and name in _OF_FAILURES:
+        if failure := failure_unframed(data) if name == UNFRAMED else read_failure(data):
+            raise failure
+        return None
     try:
         message, end = decode_from_start(data) if data[:1] == "{" else (None, -1)
         if end != len(data):
@@ -173,14 +177,17 @@ def message_in(name: str, data: str, whole: bool, *, names: frozenset[str] = fro
         return None
     if isinstance(message, dict):
         return message
-    if message:
+    if message and not is_marker(data):
         raise failure_told(message, data) or malformed(data, "a part of it is no JSON object")
     return None
 
 
 def is_marker(data: str) -> bool:
-    """Whether an event's data is the terminal marker that some wires have, and some relays add to others."""
-    return data.strip() == "[DONE]"
+    """Whether an event's data is the terminal marker that some wires have, and some relays add to others.
+
+    Frameworks that write each event as JSON write the marker in quotes.
+    """
+    return data.strip().strip('"') == "[DONE]"
 
 
 def is_event_stream(text: str) -> bool:

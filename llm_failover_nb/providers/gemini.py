@@ -21,7 +21,7 @@ from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import NO_JSON, Json, count, given, not_empty, with_extra, written
 from llm_failover_nb.providers.event_stream import Framing, is_event_stream, server_sent
-from llm_failover_nb.providers.failures import mended, read_failure
+from llm_failover_nb.providers.failures import failure_flat, mended, read_failure
 from llm_failover_nb.providers.ndjson import ArrayDecoder
 from llm_failover_nb.providers.parts import Part, PartAnswer
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
@@ -167,8 +167,8 @@ def _part(message: Json, text: str) -> Part | None:
     _refuse_blocked(message.get("promptFeedback"), text)
     usage = message.get("usageMetadata")
     if candidate is None and not isinstance(usage, dict):
-        if message.get("message") or message.get("detail"):
-            raise read_failure(text)
+        if failure := failure_flat(message, text):
+            raise failure
         return None
     candidate = candidate or NO_JSON
     finish = candidate.get("finishReason")

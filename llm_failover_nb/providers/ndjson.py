@@ -27,17 +27,20 @@ _TO_A_QUOTE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 class LineDecoder:
     """Splits one stream into its lines, which end in LF or CRLF, however its bytes are cut.
 
-    Lines of blanks are left out: some servers send them to keep the connection.
+    Lines of blanks are left out: some servers send them to keep the connection. An object that is written
+    over several lines, as proxies print their errors, is one line: where a line begins one and does not
+    close it, those that are indented belong to it, up to the bracket that stands at the beginning of its own.
 
     >>> decoder = LineDecoder()
     >>> list(decoder.feed(b'{"a"')), list(decoder.feed(b': 1}\\r\\n'))
     ([], [Event(name='', data='{"a": 1}')])
     """
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_pieces", "_printed")
 
     def __init__(self) -> None:
         self._pieces = _Pieces()  # of a line whose end has not come yet
+        self._printed = _Pieces()  # lines of an object over several
 
     def feed(self, data: bytes, /) -> Iterator[Event]:
         """The lines that ``data`` completes. Take them all before feeding more.
@@ -48,16 +51,42 @@ class LineDecoder:
         start = 0
         while end := data.find(b"\n", start) + 1:
             self._pieces.add(data[start:end])
-            yield from self.end()
+            line = self._pieces.taken()
             start = end
+            if self._printed or not line.rstrip().endswith(b"}"):
+                yield from self._take_printed(line)
+            else:
+                yield _event(line)
         if start < len(data):
             self._pieces.add(data[start:])
 
     def end(self) -> Iterator[Event]:
         """The line that the end of the stream left without its line feed, if there is one."""
-        # A whole line holds whole characters.
-        if line := self._pieces.taken().strip(b" \t\r\n"):
-            yield Event("", line.decode("utf-8", "replace"))
+        yield from self._take_printed(self._pieces.taken())
+        if self._printed:
+            yield _event(self._printed.taken())
+
+    def _take_printed(self, line: bytes) -> Iterator[Event]:
+        """A line that is not, or not alone, a whole object."""
+        words = line.strip()
+        if not words:
+            return
+        if self._printed and (line[:1].isspace() or line[:1] in b"}]"):
+            self._printed.add(line)
+            if line[:1] == b"}":
+                yield _event(self._printed.taken())
+            return
+        if self._printed:  # it was no object, and this is a line like others
+            yield _event(self._printed.taken())
+        if words.startswith(b"{") and not words.endswith(b"}"):
+            self._printed.add(line)
+        else:
+            yield _event(line)
+
+
+def _event(line: bytes) -> Event:
+    # A whole line holds whole characters.
+    return Event("", line.strip(b" \t\r\n").decode("utf-8", "replace"))
 
 
 class ArrayDecoder:
@@ -159,6 +188,9 @@ class _Pieces:
         if self._size > LINE_LIMIT:
             raise malformed("", f"one object of it is over {LINE_LIMIT} bytes")
         self._kept.append(piece)
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
 
     def taken(self) -> bytes:
         """All of them; there are none afterwards."""

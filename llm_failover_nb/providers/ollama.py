@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import Json, count, not_empty, with_extra, written
-from llm_failover_nb.providers.failures import read_failure
+from llm_failover_nb.providers.failures import failure_flat, read_failure
 from llm_failover_nb.providers.ndjson import LineDecoder
 from llm_failover_nb.providers.parts import Part, PartAnswer
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
@@ -120,8 +120,8 @@ def _part(message: Json, text: str) -> Part | None:
     done = message.get("done") is True
     said = message.get("message")
     if not (isinstance(said, dict) or isinstance(message.get("response"), str) or done):
-        if said or message.get("detail"):
-            raise read_failure(text)
+        if failure := failure_flat(message, text):
+            raise failure
         return None
     finish = message.get("done_reason")
     return Part(

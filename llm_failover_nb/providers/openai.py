@@ -28,21 +28,19 @@ from llm_failover_nb.providers.answers import (
     written,
 )
 from llm_failover_nb.providers.event_stream import is_marker, message_in
-from llm_failover_nb.providers.failures import failure_told, mended, read_failure
+from llm_failover_nb.providers.failures import (
+    failure_beside,
+    failure_flat,
+    failure_told,
+    mended,
+    read_failure,
+)
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
 __all__ = ["OpenAIDialect", "Refusal"]
 
 # What some servers write where there is no finish reason yet.
 _NO_REASON = frozenset({"", "null", "None"})
-
-# Finish reasons of an answer that broke off, OpenRouter's and Mistral's and then DeepSeek's: what they say.
-_BROKEN: Mapping[str, str] = MappingProxyType(
-    {
-        "error": "the provider ended the answer with an error",
-        "insufficient_system_resource": "the provider ran out of resources within the answer",
-    }
-)
 
 # Finish reasons that explain why nothing was said; after any other an empty answer is a fault.
 _MAY_BE_EMPTY = frozenset({"length", "model_length", "tool_calls", "function_call"})
@@ -272,6 +270,7 @@ class _Answer:
         if finish := _finish_of(choice):
             self._finish = finish
             self.complete = True
+            self.said.stopped(finish)
 
     def _hand_out(self, chunk: Chunk, chunks: list[Chunk]) -> None:
         """Keep what a chunk says for the whole answer, and add it to ``chunks``."""
@@ -356,6 +355,8 @@ def _only_text(message: Json) -> str | None:
 def _finish_of(choice: Json) -> str | None:
     """Why the model stopped, if it did."""
     finish = choice.get("finish_reason")
+    if isinstance(finish, dict):  # SGLang's own form: an object with the word and what it came from
+        finish = finish.get("type")
     return mended(finish) if isinstance(finish, str) and finish not in _NO_REASON else None
 
 
@@ -412,10 +413,8 @@ def _failure_in(message: object, text: str, choice: Json | None = None) -> Provi
         return failure
     if not isinstance(message, dict):
         return None
-    if choice is not None:
-        finish = choice.get("finish_reason")
-        error = choice.get("error") or (_BROKEN.get(finish) if isinstance(finish, str) else None)
-        return read_failure(dumps({"error": error})) if error else None
-    if "choices" not in message and (message.get("message") or message.get("detail")):
-        return read_failure(text)
-    return None
+    if choice is not None and (error := choice.get("error")):
+        return read_failure(dumps({"error": error}))
+    if failure := failure_beside(message, text):
+        return failure
+    return failure_flat(message, text) if message.get("choices") is None else None

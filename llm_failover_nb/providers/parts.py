@@ -101,6 +101,7 @@ class PartAnswer:
             self._finish = mended(part.finish)
         if part.finish is not None or part.last:
             self.complete = True
+            self.said.stopped(self._finish)
         return part
 
     def _add(self, chunk: Chunk, chunks: list[Chunk]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.types import Chunk, Response
 from llm_failover_nb.providers.answers import Json, Said, as_chunks, body_text, cut, decode, malformed
 from llm_failover_nb.providers.event_stream import EventStream, Framing, is_event_stream, server_sent
@@ -26,7 +27,7 @@ class Answer(Protocol):
 
     @property
     def complete(self) -> bool:
-        """The answer is whole; a connection that breaks now does no harm."""
+        """The sign of the answer's end came; without it a stream was cut."""
         ...
 
     def take(self, name: str, data: str, chunks: list[Chunk], whole: bool, /) -> bool:
@@ -85,7 +86,7 @@ class Reader:
     @property
     def complete(self) -> bool:
         """The answer is whole; a connection that breaks now does no harm."""
-        return self._answer.complete
+        return self._answer.said.whole or (self._stream.finished and self._answer.complete)
 
     @property
     def finished(self) -> bool:
@@ -100,11 +101,18 @@ class Reader:
         """What is left, and then the ``done`` chunk with the whole answer.
 
         Raises:
-            ProviderError: The provider's own error, or ``cut``, ``malformed``, ``empty``, ``content_filter``.
+            ProviderError: The provider's own error, unless the answer was whole before it, or ``cut``,
+                ``malformed``, ``empty``, ``content_filter``.
         """
         if (body := self._stream.body) is not None:
             return as_chunks(read_whole(body, self._wire))
-        chunks = self._stream.end(self._answer.take)
+        try:
+            chunks = self._stream.end(self._answer.take)
+        except ProviderError:
+            # A failure behind the finish reason, as when the tokens could not be counted, takes nothing away.
+            if not self._answer.said.whole:
+                raise
+            chunks = []
         if not self._answer.complete:
             raise cut(self._answer.said, self._wire.missing)
         self._answer.said.end(chunks)

@@ -1,9 +1,11 @@
 """Server-Sent Events: bytes in, events out. No I/O, no JSON, nothing about any provider.
 
 The rules are those of the WHATWG HTML standard, "Server-sent events", section "Interpreting an event
-stream", with two departures. An event that the end of the stream leaves without its blank line is handed
-out by :meth:`SSEDecoder.end` instead of being dropped, because many servers forget that line. And lines
-have a limit, because a reader that waits for a line end must not be made to keep everything.
+stream", with three departures. An event that the end of the stream leaves without its blank line is handed
+out by :meth:`SSEDecoder.end` instead of being dropped, because many servers forget that line. Lines have a
+limit, because a reader that waits for a line end must not be made to keep everything. And what servers write
+past the framing when something fails is handed out, because else half an answer looks whole: an ``error``
+field, and JSON that stands in the stream as it is.
 """
 
 from __future__ import annotations
@@ -15,10 +17,16 @@ from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LINE_LIMIT", "Event", "SSEDecoder"]
+__all__ = ["LINE_LIMIT", "UNFRAMED", "Event", "SSEDecoder"]
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Bytes that one line, or characters that the data of one event, may have."""
+
+
+UNFRAMED = "\n"
+"""The name of events that are no event, but JSON without a field: one that no stream can give."""
+
+_FIELDS = frozenset({"", "data", "event", "id", "retry"})  # a comment is one without a name
 
 
 class Event(NamedTuple):
@@ -100,22 +108,51 @@ class SSEDecoder:
                 parts.append(line[6:])
                 self._size = len(line)
             elif line:
-                self._field(line)
+                if strays := self._field(line):
+                    yield from strays
             else:
                 if parts:
                     yield Event(self._name, parts[0] if len(parts) == 1 else "\n".join(parts))
                     parts.clear()
                 self._name = ""
 
-    def _field(self, line: str) -> None:
-        name, _, value = line.partition(":")  # a comment has an empty name; ids and retries are not for us
+    def _field(self, line: str) -> list[Event] | None:
+        """Take a line that is not just data; the events past the framing that it ends, or is."""
+        name, _, value = line.partition(":")
         value = value.removeprefix(" ")
+        if name not in _FIELDS:
+            return self._stray(line, name, value)
+        strays = self._ended() if self._name == UNFRAMED else None
         if name == "data":
-            self._size = self._size + len(value) + 1 if self._data else len(value)
-            _within_limit(self._size)
-            self._data.append(value)
+            self._add(value)
         elif name == "event":
             self._name = value
+        return strays
+
+    def _stray(self, line: str, name: str, value: str) -> list[Event] | None:
+        """A line that the standard passes over."""
+        if name == "error" and value.strip():
+            return [*self._ended(), Event("error", value)]
+        if line[0] in "{[" and not (self._name == UNFRAMED and self._data[-1][-1:] == "["):
+            ended = self._ended()
+            self._name = UNFRAMED
+            self._add(line)
+            return ended
+        if self._name == UNFRAMED:
+            self._add(line)  # of JSON over several lines
+        return None
+
+    def _ended(self) -> list[Event]:
+        """The event that ends without its blank line, if there is one."""
+        events = [Event(self._name, "\n".join(self._data))] if self._data else []
+        self._data.clear()
+        self._name = ""
+        return events
+
+    def _add(self, value: str) -> None:
+        self._size = self._size + len(value) + 1 if self._data else len(value)
+        _within_limit(self._size)
+        self._data.append(value)
 
 
 def _within_limit(size: int) -> None:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_failover_nb.providers.failures import mended, read_failure
+from llm_failover_nb.engine.classify import classify
+from llm_failover_nb.providers.failures import (
+    broken_off,
+    failure_beside,
+    failure_flat,
+    failure_unframed,
+    filtered,
+    mended,
+    read_failure,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +97,123 @@ def test_halves_are_joined_or_replaced(text: str, expected: str) -> None:
 def test_whole_characters_are_left_alone(text: str) -> None:
     """Whatever text it is."""
     assert mended(text) == text
+
+
+@pytest.mark.parametrize(
+    "finish",
+    "error ERROR network_error abort aborted cancelled userCanceled failed model_failure interrupted timeout "
+    "timed-out insufficient_system_resource server_overloaded connection_lost rate_limited shutdown".split(),
+)
+def test_words_of_failure_are_known_without_a_list(finish: str) -> None:
+    """Each vendor has its own, and they share a few stems."""
+    failure = broken_off(finish)
+    assert failure is not None
+    assert classify(failure).kind == "transient"
+
+
+@pytest.mark.parametrize(
+    "finish",
+    "stop eos end_turn COMPLETE length max_tokens MAX_TOKENS model_length model_context_window_exceeded "
+    "tool_calls tool_use stop_sequence pause_turn compaction load unload OTHER done incomplete "
+    "content_filter SAFETY sensitive ERROR_TOXIC".split(),
+)
+def test_other_words_are_no_failure(finish: str) -> None:
+    """Good ends, limits and filters, and what nobody knows."""
+    assert broken_off(finish) is None
+
+
+def test_a_word_that_is_a_code_means_what_the_code_means() -> None:
+    """An account that runs dry within an answer is dry for the next one too."""
+    failure = broken_off("insufficient_balance")
+    assert failure is not None
+    assert classify(failure).kind == "auth_dead"
+
+
+@pytest.mark.parametrize(
+    "finish", "content_filter SAFETY sensitive ERROR_TOXIC guardrail_intervened output_blocked".split()
+)
+def test_words_of_filters_are_known_without_a_list(finish: str) -> None:
+    """The same for the words of a content filter."""
+    assert filtered(finish)
+
+
+@pytest.mark.parametrize("code", [0, 200, "0", "ok", "success", None, True])
+def test_a_message_beside_a_code_of_success_is_no_error(code: object) -> None:
+    """Relays write one into every event."""
+    assert failure_flat({"code": code, "msg": "x"}, "") is None
+
+
+@pytest.mark.parametrize("code", [401, "401", -1, 1113, "InvalidKey"])
+def test_a_message_beside_a_code_of_failure_is_an_error(code: object) -> None:
+    """It has no member that is called an error."""
+    message = {"code": code, "msg": "no"}
+    failure = failure_flat(message, json.dumps(message))
+    assert failure is not None
+    assert failure.message == "no"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "reason"),
+    [
+        (1002, "transient", "rate_limit"),
+        (1004, "auth_dead", "credentials"),
+        (1008, "auth_dead", "quota"),
+        (1001, "transient", "timeout"),
+        (1000, "transient", "server_error"),
+        (1027, "request_specific", "content_filter"),
+        (2013, "request_specific", "bad_request"),
+        (503, "transient", "overloaded"),
+    ],
+)
+def test_a_number_of_minimax_means_what_its_page_says(number: int, kind: str, reason: str) -> None:
+    """Zhipu gives some of these numbers another meaning, so they may not be left to the classifier."""
+    failure = failure_beside({"base_resp": {"status_code": number, "status_msg": "no"}}, "{}")
+    assert failure is not None
+    verdict = classify(failure)
+    assert (verdict.kind, verdict.reason) == (kind, reason)
+
+
+def test_a_number_without_a_text_is_named() -> None:
+    """The message says at least which it was."""
+    failure = failure_beside({"base_resp": {"status_code": 1013, "status_msg": ""}}, "{}")
+    assert str(failure) == "an error without a text, number 1013"
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"base_resp": {"status_code": 0, "status_msg": "success"}},
+        {"x_groq": {"id": "req_01"}},
+        {"x_groq": {"error": None}},
+        {"metadata": {"error": "the caller's own word"}},
+        {"usage": {"status_code": 7}},
+    ],
+)
+def test_what_stands_beside_an_answer_is_mostly_no_error(beside: dict[str, object]) -> None:
+    """Success, ids, and what the caller may have sent."""
+    assert failure_beside(beside, "{}") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"error":"no"}',
+        '[{"error":{"message":"no"}}]',
+        '{"code":500,"message":"no"}',
+        '{"statusCode":403,"message":"no"}',
+        '{"status":"failed","detail":"no"}',
+    ],
+)
+def test_json_past_the_framing_may_be_an_error(text: str) -> None:
+    """It has an error, or is one with a code."""
+    failure = failure_unframed(text)
+    assert failure is not None
+    assert failure.message == "no"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"x":1}', '{"message":"pong"}', '{"code":200,"message":"ok"}', '{"code":500}', "[1]", "[x", "{"]
+)
+def test_json_past_the_framing_mostly_says_nothing(text: str) -> None:
+    """The standard passes over it."""
+    assert failure_unframed(text) is None

@@ -43,11 +43,17 @@ def split(decoder: LineDecoder | ArrayDecoder, *pieces: bytes) -> list[str]:
         (b'\n\r\n{"a":1}\n \n', ['{"a":1}']),
         (b'{"a":1}', ['{"a":1}']),
         (b"", []),
+        (b'{\n  "a": {\n  }\n}\n{"b":2}\n', ['{\n  "a": {\n  }\n}', '{"b":2}']),
+        (b'{"a": {\n\n    "b": 1}\n}', ['{"a": {\n    "b": 1}\n}']),
+        (b'{"a": [1,\n2\n{"b":2}\n', ['{"a": [1,', "2", '{"b":2}']),
+        (b'{"a":\n{"b":2}\n', ['{"a":', '{"b":2}']),
+        (b'{\n  "a"', ['{\n  "a"']),
+        (b"a\n}\n", ["a", "}"]),
     ],
 )
 @pytest.mark.parametrize("cut", ["whole", "bytewise"])
 def test_lines_end_in_lf_or_crlf(data: bytes, expected: list[str], cut: str) -> None:
-    """Blank lines say nothing, and the last line needs no end."""
+    """Blank lines say nothing, the last line needs no end, and an object may be printed over several."""
     assert expected == split(LineDecoder(), *([data] if cut == "whole" else bytewise(data)))
 
 

@@ -123,10 +123,15 @@ def test_a_completion_has_whole_characters() -> None:
     assert (answer.text, answer.reasoning) == ("\U0001f600 \ufffd", "\ufffd")
 
 
-@pytest.mark.parametrize("body", [b"\xc2\xa0{\n}", b"\xc2\xa0{\n{", b"{\n{"])
+@pytest.mark.parametrize("body", [b"\xc2\xa0{\n}", b"\xc2\xa0{\n{", b"{\n{\n}"])
 def test_what_only_looks_like_lines_is_malformed(body: bytes) -> None:
-    """A blank that is none of JSON's, and an object that was cut, begin no stream of answers."""
+    """A blank that is none of JSON's, and an object without its end, begin no stream of answers."""
     assert refused(DIALECT, body).reason == "malformed"
+
+
+def test_an_object_whose_end_did_not_come_was_cut() -> None:
+    """Its first line may be the beginning of an object over several."""
+    assert refused(DIALECT, b"{\n{").reason == "cut"
 
 
 @pytest.mark.parametrize("body", [b"\xc2\xa0{\n}", b"[]", b"data: {}\n\n"])

@@ -321,18 +321,21 @@ def test_an_error_inside_a_choice_is_found() -> None:
     assert (error.message, error.status) == ("x", 429)
 
 
-@pytest.mark.parametrize(
-    ("finish", "said"),
-    [
-        ("error", "the provider ended the answer with an error"),
-        ("insufficient_system_resource", "the provider ran out of resources within the answer"),
-    ],
-)
-def test_an_answer_that_broke_off_is_no_answer(finish: str, said: str) -> None:
+@pytest.mark.parametrize("finish", ["error", "insufficient_system_resource", "abort", "userCancelled"])
+def test_an_answer_that_broke_off_is_no_answer(finish: str) -> None:
     """Half of it is never handed over as a whole one, streamed or not."""
     whole = refused(DIALECT, json.dumps(completion(finish, content="half")).encode())
     reading = streamed(delta(content="half"), delta(finish))
+    said = f"the provider broke the answer off (finish reason {finish!r}); ask again, or ask another model"
     assert (str(whole), str(reading.error), reading.said()) == (said, said, "half")
+
+
+def test_a_finish_reason_that_is_an_object_is_read_by_its_type() -> None:
+    """SGLang's own servers say with it what the model stopped at."""
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": {"type": "abort", "message": "x"}}]}
+    reading = streamed(delta(content="half"), last)
+    assert reading.said() == "half"
+    assert "'abort'" in str(reading.error)
 
 
 # Streams

@@ -252,7 +252,7 @@ WORDS = {
         "tool_calls": "tool_calls",
         "function_call": "tool_calls",
         "content_filter": "content_filter",
-        "abort": "other",
+        "sensitive": "content_filter",
     },
     "anthropic": {
         "end_turn": "stop",
@@ -282,6 +282,46 @@ WORDS = {
     },
     "ollama": {"stop": "stop", "length": "length", "load": "other", "unload": "other"},
 }
+
+
+@pytest.mark.parametrize("word", ["error", "aborted", "network_error", "TIMEOUT"])
+def test_a_finish_reason_of_failure_is_no_end(wire: Speaker, word: str) -> None:
+    """Half an answer is never handed over as a whole one, streamed or not, on any wire."""
+    reading = read(wire.dialect, wire.answer("a", finish=word))
+    whole = refused(wire.dialect, wire.body("a", word))
+    assert [classify(error).kind for error in (reading.error, whole) if error] == [ErrorKind.TRANSIENT] * 2
+    assert reading.said() == "a"
+
+
+def test_a_failure_behind_the_finish_reason_takes_nothing_away(wire: Speaker) -> None:
+    """The answer was whole when it came."""
+    answer = read(wire.dialect, wire.stream(*wire.said("a"), wire.end(wire.stop), {"error": "x"})).answer
+    assert (answer.text, answer.finish_reason) == ("a", wire.stop)
+
+
+def test_a_finish_reason_that_text_follows_is_none() -> None:
+    """Relays that write one into every message do not say with it that the answer is whole."""
+    wire = SPEAKERS["gemini"]
+    messages = [*wire.said("a"), wire.end(wire.stop), *wire.said("b"), wire.end(wire.stop)]
+    reading = read(wire.dialect, wire.stream(*messages, {"error": {"code": 503, "message": "x"}}))
+    assert (reading.said(), reading.error and reading.error.status) == ("ab", 503)
+
+
+def test_the_error_that_comes_after_its_finish_reason_is_told() -> None:
+    """It says more than the reason did."""
+    wire = SPEAKERS["openai"]
+    error = {"error": {"code": 429, "message": "slow down"}}
+    reading = read(wire.dialect, wire.stream(*wire.said("a"), wire.end("error"), error))
+    assert (str(reading.error), reading.said()) == ("slow down", "a")
+
+
+@pytest.mark.parametrize("finish", ["stop", "error"])
+def test_a_broken_connection_does_no_harm_behind_a_good_finish_alone(finish: str) -> None:
+    """The provider asks the reader whether what came is whole."""
+    wire = SPEAKERS["openai"]
+    reader = wire.dialect.reader()
+    reader.feed(wire.stream(*wire.said("a"), wire.end(finish)))
+    assert reader.complete == (finish == "stop")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
-from llm_failover_nb.providers.sse import LINE_LIMIT, SSEDecoder
+from llm_failover_nb.providers.sse import LINE_LIMIT, UNFRAMED, SSEDecoder
 
 
 def decoded(*pieces: bytes, end: bool = False) -> list[tuple[str, str]]:
@@ -49,6 +49,37 @@ def test_a_stream_is_read_by_the_rules(body: bytes, events: list[tuple[str, str]
     """Line ends, fields, comments and byte-order marks are read as the standard says."""
     pieces = [body] if cut == "whole" else [body[i : i + 1] for i in range(len(body))]
     assert decoded(*pieces) == events
+
+
+@pytest.mark.parametrize(
+    ("body", "events"),
+    [
+        (b"error: a\n\n", [("error", "a")]),
+        (b"error: a\ndata: b\n\n", [("error", "a"), ("", "b")]),
+        (b"event: e\ndata: a\nerror: b\n\n", [("e", "a"), ("error", "b")]),
+        (b"error\nerror:\nerror: \n\n", []),
+        (b'{"a":1}\n\n', [(UNFRAMED, '{"a":1}')]),
+        (b'{"a":1}\n{"b":2}\n\n', [(UNFRAMED, '{"a":1}'), (UNFRAMED, '{"b":2}')]),
+        (b'{\n  "data": {\n  }\n}\n\n', [(UNFRAMED, '{\n  "data": {\n  }\n}')]),
+        (b"[\n{\n}\n]\n\n", [(UNFRAMED, "[\n{\n}\n]")]),
+        (b'data: a\n{"b":2}\n\n', [("", "a"), (UNFRAMED, '{"b":2}')]),
+        (b'{"a":1}\ndata: b\n\n', [(UNFRAMED, '{"a":1}'), ("", "b")]),
+        (b'{"a":1}\nevent: e\ndata: b\n\n', [(UNFRAMED, '{"a":1}'), ("e", "b")]),
+        (b'{"a":1}\n: comment\nb\n\n', [(UNFRAMED, '{"a":1}')]),
+    ],
+)
+@pytest.mark.parametrize("cut", ["whole", "bytewise"])
+def test_what_is_past_the_framing_is_handed_out(body: bytes, events: list[tuple[str, str]], cut: str) -> None:
+    """An error field, and JSON without one: servers report failures so."""
+    pieces = [body] if cut == "whole" else [body[i : i + 1] for i in range(len(body))]
+    assert decoded(*pieces) == events
+
+
+def test_json_past_the_framing_has_the_limit_of_an_event() -> None:
+    """Its lines may not add up without end."""
+    line = b" " * (1 << 20) + b"\n"
+    with pytest.raises(ProviderError, match="over 4194304 bytes"):
+        decoded(b"{\n", *[line] * 5)
 
 
 def test_a_carriage_return_counts_before_the_next_byte_is_known() -> None:

@@ -321,7 +321,6 @@ ANTHROPIC = [
         named(begun(), *GREETING, stopped("end_turn"), fault("api_error", "late")),
         text="Hello",
         finish="end_turn",
-        also=TRANSIENT,
     ),
     Unseen(
         "message-for-a-stream",

@@ -169,8 +169,7 @@ GEMINI = [
         "vercel/ai#5217: STOP after one word, then a bare JSON error that breaks the framing",
         lines(HEL, part("", finish="STOP")) + json.dumps(UNAVAILABLE, indent=2).encode() + b"\n",
         text="Hel",
-        kind=TRANSIENT,
-        also="clean",
+        finish="STOP",
     ),
     Unseen(
         "rate-limit-with-details",
@@ -442,5 +441,15 @@ GEMINI = [
         "relays: an error event by name",
         b"event: error\r\ndata: " + json.dumps(UNAVAILABLE).encode() + b"\r\n\r\n",
         kind=TRANSIENT,
+    ),
+    Unseen(
+        "error-without-framing-mid-text",
+        "the same without a finish: the error says more than that it was cut",
+        lines(HEL)
+        + json.dumps(
+            google(400, "INVALID_ARGUMENT", "Request contains an invalid argument."), indent=2
+        ).encode(),
+        text="Hel",
+        kind=REQUEST_SPECIFIC,
     ),
 ]

@@ -247,4 +247,10 @@ OLLAMA = [
         kind=TRANSIENT,
         also=AUTH_DEAD,
     ),
+    Unseen(
+        "error-over-several-lines",
+        "a proxy's pretty-printed JSON",
+        b'{\n  "error": {\n    "message": "Unauthorized",\n    "code": 401\n  }\n}\n',
+        kind=AUTH_DEAD,
+    ),
 ]

@@ -498,7 +498,6 @@ OPENAI = [
         lines(*HELLO, chunk("", "abort"), DONE),
         text="Hello",
         kind=TRANSIENT,
-        also="clean",
     ),
     Unseen(
         "vllm-finish-on-the-last-content",
@@ -929,7 +928,6 @@ OPENAI = [
         lines(*HELLO, STOP, failed("The usage could not be counted", type="server_error"), DONE),
         text="Hello",
         finish="stop",
-        also=TRANSIENT,
     ),
     Unseen(
         "error-after-keep-alives",
@@ -1336,5 +1334,90 @@ OPENAI = [
             )
         ),
         kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "groq-stopped-early",
+        "groq-python's XGroq.error: why a stream was stopped early",
+        lines(*HELLO, {"choices": [], "x_groq": {"id": "req_01", "error": "over capacity"}}, DONE),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "zai-network-error",
+        "Z.AI's reference: network_error is an abnormal end of the inference",
+        lines(*HELLO, chunk(None, "network_error"), DONE),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "zai-sensitive-first",
+        "anomalyco/opencode#44092: sensitive is a content filter",
+        lines(chunk("", "sensitive", role="assistant"), DONE),
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "llamacpp-error-field",
+        "ggml-org/llama.cpp#16109: until late 2025 errors came in an SSE field of their own",
+        lines(
+            'error: {"code":400,"message":"the request exceeds the available context size. try increasing '
+            'the context size or enable context shift","type":"invalid_request_error"}',
+            DONE,
+        ),
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "llamacpp-error-field-mid-text",
+        "the same after some text: half an answer with the marker behind it",
+        lines(
+            *HELLO, 'error: {"code":500,"message":"context shift is disabled","type":"server_error"}', DONE
+        ),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "llamacpp-error-field-without-done",
+        "the same from builds that end there",
+        lines('error: {"code":401,"message":"Invalid API Key","type":"authentication_error"}'),
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "lemonade-error-without-framing",
+        "lemonade-sdk/lemonade#2826: the backend's JSON error inside text/event-stream, after a ping",
+        b": ping\n\n"
+        b'{"error":{"code":400,"message":"request (19185 tokens) exceeds the available context size (16384 '
+        b'tokens), try increasing it","type":"exceed_context_size_error"}}',
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "one-api-code-and-msg",
+        "one-api and its forks: a flat code and msg",
+        lines({"code": 401, "msg": "token invalid", "data": None}),
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "done-in-quotes",
+        "frameworks that write each event as JSON, the marker too",
+        lines(*HELLO, STOP, 'data: "[DONE]"'),
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "minimax-balance",
+        "MiniMax: a 200 with null choices; base_resp has the code, 1008 is an empty account",
+        json.dumps(
+            {
+                "id": "1",
+                "choices": None,
+                "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"},
+            }
+        ).encode(),
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "deepseek-interrupted",
+        "DeepSeek's reference: insufficient_system_resource is an interrupted request",
+        lines(": keep-alive", ": keep-alive", *HELLO, chunk(None, "insufficient_system_resource"), DONE),
+        text="Hello",
+        kind=TRANSIENT,
     ),
 ]
