@@ -221,9 +221,8 @@ class _Answer:
             chunks.append(Chunk(text))
             said.text.append(text)
             return False
-        if usage := message.get("usage"):
-            self._usage = usage if isinstance(usage, dict) else self._usage
         choice = _first_choice(message.get("choices"))
+        self._usage = _usage_told(message, choice) or self._usage
         if failure := _failure_in(message, data, choice):
             raise failure
         if choice is not None:
@@ -240,10 +239,10 @@ class _Answer:
             raise malformed(text, "it has no choices")
         for position, chunk in enumerate(_content(said)):
             if chunk.tool is not None:
-                self._tools.add({"index": position, **chunk.tool})
+                self._tools.add({**chunk.tool, "index": position})
             else:
                 self.said.add(chunk.text, chunk.kind, [])
-        self._usage = message.get("usage")
+        self._usage = _usage_told(message, choice)
         self._finish = _finish_of(choice)
 
     def response(self) -> Response:
@@ -287,10 +286,11 @@ _WIRE = Wire(answer=_Answer, missing="a finish reason or [DONE]")
 class _ToolCalls:
     """Tool calls put together from their deltas; the arguments of one call come in pieces."""
 
-    __slots__ = ("_calls", "_last")
+    __slots__ = ("_calls", "_last", "_open")
 
     def __init__(self) -> None:
         self._calls: dict[object, dict[str, object]] = {}
+        self._open: dict[int, tuple[int, str]] = {}  # which call stands at an index now
         self._last: object = None
 
     def add(self, delta: Json) -> None:
@@ -309,12 +309,25 @@ class _ToolCalls:
         return tuple({**call, "function": _mended_values(call["function"])} for call in self._calls.values())
 
     def _key(self, delta: Json) -> object:
-        """Which call a delta belongs to: by its index, else by its id, else the one before."""
-        index = delta.get("index")
-        if not isinstance(index, int):
-            index = delta.get("id") or self._last
-        self._last = index if isinstance(index, int | str) else None
+        """Which call a delta belongs to: by its index and id, else by its id, else the one before."""
+        index, call = delta.get("index"), delta.get("id")
+        if isinstance(index, int):
+            self._last = self._open[index] = self._key_at(index, call, delta.get("function"))
+        elif isinstance(call, str) and call:
+            self._last = call
         return self._last
+
+    def _key_at(self, index: int, call: object, function: object) -> tuple[int, str]:
+        """The call that stands at an index now.
+
+        Gemini's calls all stand at 0, each with an id of its own. An id alone begins no other call: servers
+        have made up a new one for each delta, but given the name once.
+        """
+        call = call if isinstance(call, str) else ""
+        key = self._open.get(index, (index, call))
+        if call and key[1] and isinstance(function, dict) and function.get("name"):
+            return index, call
+        return key
 
 
 def _mended_values(function: object) -> object:
@@ -377,6 +390,10 @@ def _content(said: Json) -> Iterator[Chunk]:
     calls = said.get("tool_calls")
     if calls and isinstance(calls, list):
         yield from (Chunk(kind="tool", tool=call) for call in calls if isinstance(call, dict))
+        return
+    call = said.get("function_call")  # the one call that an answer could have before there were tools
+    if call and isinstance(call, dict):
+        yield Chunk(kind="tool", tool={"type": "function", "function": call})
 
 
 def _parts(parts: Iterable[object]) -> Iterator[Chunk]:
@@ -387,6 +404,15 @@ def _parts(parts: Iterable[object]) -> Iterator[Chunk]:
                 yield from (Chunk(thought.text, "reasoning") for thought in _parts(thoughts))
             case {"text": str(text)} if text:
                 yield Chunk(text)
+
+
+def _usage_told(message: Json, choice: Json | None) -> Json | None:
+    """The count of tokens: beside the choices, in the choice (Moonshot), or Groq's own where it is alone."""
+    for holder in (message, choice, message.get("x_groq")):
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if usage and isinstance(usage, dict):
+            return usage
+    return None
 
 
 def _usage(raw: object) -> Usage:

@@ -358,6 +358,50 @@ def test_kinds_of_chunks_are_kept_apart() -> None:
     ]
 
 
+def call_delta(call: str | None, name: str | None, arguments: str) -> Json:
+    """A delta of the tool call at index 0."""
+    function = {"name": name, "arguments": arguments}
+    return delta(tool_calls=[{"index": 0, "id": call, "function": function}])
+
+
+@pytest.mark.parametrize(
+    ("deltas", "arguments"),
+    [
+        ([("a", "f", "1"), ("b", "f", "2")], ["1", "2"]),
+        ([("a", "f", "1"), ("b", "g", "["), (None, None, "2]"), ("a", "f", "0")], ["10", "[2]"]),
+        ([("a", "f", "["), ("a", "f", "1]")], ["[1]"]),
+        ([("a", "f", "["), ("b", None, "1]")], ["[1]"]),
+        ([(None, "f", "["), ("a", "f", "1]")], ["[1]"]),
+        ([("a", "f", "["), (None, "f", "1]")], ["[1]"]),
+    ],
+)
+def test_at_one_index_a_header_with_another_id_begins_another_call(
+    deltas: list[tuple[str | None, str | None, str]], arguments: list[str]
+) -> None:
+    """A header that is repeated, or an id made up anew for each delta, does not."""
+    calls = streamed(*(call_delta(*one) for one in deltas), delta("tool_calls")).answer.tool_calls
+    assert [call["function"]["arguments"] for call in calls] == arguments
+
+
+def test_the_calls_of_a_completion_are_apart_whatever_their_index() -> None:
+    """Each is whole."""
+    calls = [{"index": 0, "function": {"name": name, "arguments": "{}"}} for name in "fg"]
+    assert len(answered(completion(content=None, tool_calls=calls)).tool_calls) == 2
+
+
+def test_a_function_call_beside_tool_calls_is_not_told_twice() -> None:
+    """Relays write both, for old clients and new ones."""
+    function = {"name": "f", "arguments": "{}"}
+    said = completion(content=None, tool_calls=[{"id": "1", "function": function}], function_call=function)
+    assert len(answered(said).tool_calls) == 1
+
+
+def test_the_usage_that_groq_alone_has_is_found() -> None:
+    """It stands beside the choices in an object of Groq's."""
+    last = delta("stop") | {"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}}
+    assert streamed(delta(content="a"), last).answer.usage == Usage(3, 1)
+
+
 def test_tool_deltas_without_an_index_belong_to_their_id() -> None:
     """Servers that leave the index out are followed by id, and by order."""
     calls = streamed(

@@ -1420,4 +1420,39 @@ OPENAI = [
         text="Hello",
         kind=TRANSIENT,
     ),
+    Unseen(
+        "moonshot-usage-in-the-choice",
+        "Moonshot's reference: the usage stands in the last choice",
+        lines(
+            *HELLO,
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": counted(9, 2)}]},
+            DONE,
+        ),
+        text="Hello",
+        finish="stop",
+        usage={"input_tokens": 9, "output_tokens": 2},
+    ),
+    Unseen(
+        "gemini-parallel-calls-all-index-0",
+        "Gemini's OpenAI endpoint: whole calls, each with index 0 and an id of its own",
+        lines(
+            chunk(None, tool_calls=[tool('{"x":1}', name="f", call="a", index=0)]),
+            chunk(None, "tool_calls", tool_calls=[tool('{"y":2}', name="g", call="b", index=0)]),
+            DONE,
+        ),
+        finish="tool_calls",
+        tools=(("f", '{"x":1}'), ("g", '{"y":2}')),
+    ),
+    Unseen(
+        "legacy-function-call",
+        "OpenAI before tools: function_call deltas",
+        lines(
+            chunk(None, function_call={"name": "f", "arguments": ""}),
+            chunk(None, function_call={"arguments": '{"x":1}'}),
+            chunk(None, "function_call"),
+            DONE,
+        ),
+        finish="function_call",
+        tools=(("f", '{"x":1}'),),
+    ),
 ]
