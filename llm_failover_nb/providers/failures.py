@@ -40,6 +40,8 @@ _FAILURE = re.compile(
     r"|network|connect|insufficient|resource|quota|rate.?limit|throttl|preempt|evict|shut.?down"
 )
 
+_EVENT_OF_FAILURE = re.compile(r"(?:^|[._])(?:error|failed|failure|aborted|cancelled)$")
+
 # MiniMax numbers its errors, and says so in a 200; these are the statuses that others have for the same, by
 # its page "Error Codes". Any other number is a fault of the server, as its 1000, 1024 and 1033 are.
 _STATUS_OF = MappingProxyType(
@@ -117,7 +119,11 @@ def failure_flat(message: Mapping[str, object], text: str) -> ProviderError | No
     """The error that a message is, rather than has: a text, and perhaps a code, and nothing of an answer.
 
     A ``msg`` is an error's where the code beside it is one; relays write ``{"code": 0, "msg": "ok"}`` too.
+    There are also events that say by their type what they are: ``response.failed``.
     """
+    kind = message.get("type")
+    if isinstance(kind, str) and _EVENT_OF_FAILURE.search(kind) is not None:
+        return read_failure(text)
     if (
         message.get("message")
         or message.get("detail")
@@ -224,9 +230,9 @@ def _fault(value: object, depth: int = 0) -> _Fault:
         return _Fault()
     own = _Fault(
         code=_first_str(value, "code", "type", "status"),
-        status=_first_status(value, "status_code", "status", "code"),
+        status=_first_status(value, "status_code", "statusCode", "status", "code"),
     )
-    for name in ("error", "errors", "message", "msg", "detail", "error_description"):
+    for name in ("error", "errors", "message", "msg", "detail", "error_description", "response"):
         if value.get(name):
             return _fault(value[name], depth + 1).or_else(own)
     return own

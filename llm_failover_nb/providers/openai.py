@@ -320,13 +320,17 @@ class _ToolCalls:
     def _key_at(self, index: int, call: object, function: object) -> tuple[int, str]:
         """The call that stands at an index now.
 
-        Gemini's calls all stand at 0, each with an id of its own. An id alone begins no other call: servers
-        have made up a new one for each delta, but given the name once.
+        Gemini's calls all stand at 0, each with an id of its own, and relays drop the ids too. An id alone
+        begins no other call: servers have made up a new one for each delta, but given the name once.
         """
         call = call if isinstance(call, str) else ""
+        name = function.get("name") if isinstance(function, dict) else None
         key = self._open.get(index, (index, call))
-        if call and key[1] and isinstance(function, dict) and function.get("name"):
+        if name and call and key[1]:
             return index, call
+        match self._calls.get(key):
+            case {"function": {"name": str(known), "arguments": str(said)}} if known and said:
+                return key if not isinstance(name, str) or name in ("", known) else (index, call or name)
         return key
 
 
@@ -439,8 +443,9 @@ def _failure_in(message: object, text: str, choice: Json | None = None) -> Provi
         return failure
     if not isinstance(message, dict):
         return None
-    if choice is not None and (error := choice.get("error")):
-        return read_failure(dumps({"error": error}))
+    for holder in () if choice is None else (choice, choice.get("delta"), choice.get("message")):
+        if isinstance(holder, dict) and (error := holder.get("error")):
+            return read_failure(dumps({"error": error}))
     if failure := failure_beside(message, text):
         return failure
     return failure_flat(message, text) if message.get("choices") is None else None

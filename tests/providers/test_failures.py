@@ -29,6 +29,7 @@ from llm_failover_nb.providers.failures import (
         ('\ufeff[{"error":{"code":429,"message":"m","status":"EXHAUSTED"}}]', "m", 429, "EXHAUSTED"),
         ('{"message":"flat","type":"x"}', "flat", None, "x"),
         ('{"detail":"why"}', "why", None, None),
+        ('{"statusCode":401,"message":"why"}', "why", 401, None),
         ('{"detail":[{"msg":"field required"}]}', "field required", None, None),
         ('{"errors":["one","two"]}', "one", None, None),
         ('"bare"', "bare", None, None),
@@ -217,3 +218,18 @@ def test_json_past_the_framing_may_be_an_error(text: str) -> None:
 def test_json_past_the_framing_mostly_says_nothing(text: str) -> None:
     """The standard passes over it."""
     assert failure_unframed(text) is None
+
+
+@pytest.mark.parametrize("kind", ["error", "response.failed", "stream_error", "run.cancelled"])
+def test_an_event_may_be_a_failure_by_its_type(kind: str) -> None:
+    """Its error stands where events of that kind have it."""
+    message = {"type": kind, "response": {"error": {"code": "server_error", "message": "x"}}}
+    failure = failure_flat(message, json.dumps(message))
+    assert failure is not None
+    assert (failure.message, failure.code) == ("x", "server_error")
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "error_rate", "failover", None, 7])
+def test_other_types_of_events_are_no_failure(kind: object) -> None:
+    """They only look like one."""
+    assert failure_flat({"type": kind}, "") is None

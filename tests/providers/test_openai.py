@@ -330,6 +330,14 @@ def test_an_answer_that_broke_off_is_no_answer(finish: str) -> None:
     assert (str(whole), str(reading.error), reading.said()) == (said, said, "half")
 
 
+@pytest.mark.parametrize("member", ["delta", "message"])
+def test_an_error_inside_a_delta_is_found(member: str) -> None:
+    """Or inside a message: gateways put it there."""
+    choice = {"index": 0, member: {"content": "", "error": {"code": 500, "message": "boom"}}}
+    reading = streamed(delta(content="a"), {"choices": [choice]})
+    assert (str(reading.error), reading.said()) == ("boom", "a")
+
+
 def test_a_finish_reason_that_is_an_object_is_read_by_its_type() -> None:
     """SGLang's own servers say with it what the model stopped at."""
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": {"type": "abort", "message": "x"}}]}
@@ -373,9 +381,12 @@ def call_delta(call: str | None, name: str | None, arguments: str) -> Json:
         ([("a", "f", "["), ("b", None, "1]")], ["[1]"]),
         ([(None, "f", "["), ("a", "f", "1]")], ["[1]"]),
         ([("a", "f", "["), (None, "f", "1]")], ["[1]"]),
+        ([(None, "f", "1"), (None, "g", "["), (None, None, "]")], ["1", "[]"]),
+        ([("a", None, ""), (None, "f", "1")], ["1"]),
+        ([("a", "f", ""), (None, "g", "1")], ["1"]),
     ],
 )
-def test_at_one_index_a_header_with_another_id_begins_another_call(
+def test_at_one_index_a_header_with_another_id_or_name_begins_another_call(
     deltas: list[tuple[str | None, str | None, str]], arguments: list[str]
 ) -> None:
     """A header that is repeated, or an id made up anew for each delta, does not."""

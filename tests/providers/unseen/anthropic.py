@@ -480,4 +480,51 @@ ANTHROPIC = [
         b"<!doctype html><title>Sign in</title>",
         kind=TRANSIENT,
     ),
+    Unseen(
+        "stop-reason-error",
+        "compatible servers: a stop reason of failure, then message_stop",
+        named(begun(), *GREETING, stopped("error"), LAST),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "stop-reason-content-filter",
+        "gateways that map the other wire's word, nothing said",
+        named(begun(), stopped("content_filter"), LAST),
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "error-past-the-framing",
+        "proxies: bare JSON after some text",
+        named(begun(), *GREETING)
+        + b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}',
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "error-field",
+        "an error field on this wire",
+        named(begun()) + b'error: {"type":"authentication_error","message":"invalid x-api-key"}\n\n',
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "flat-code-and-msg",
+        "one-api before this wire",
+        lines({"code": 401, "msg": "token invalid"}),
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "guardrail-intervened",
+        "Bedrock's stop reason as it is, nothing said",
+        named(begun(), stopped("guardrail_intervened"), LAST),
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "malformed-after-the-stop-reason",
+        "an event that is no JSON behind the stop reason",
+        named(begun(), *GREETING, stopped("end_turn")) + b"event: message_stop\ndata: {oops\n\n",
+        text="Hello",
+        finish="end_turn",
+        also=TRANSIENT,
+    ),
 ]

@@ -452,4 +452,46 @@ GEMINI = [
         text="Hel",
         kind=REQUEST_SPECIFIC,
     ),
+    Unseen(
+        "stop-on-every-chunk-then-error",
+        "one-api: STOP in every chunk, so none of them is the end",
+        lines(part("Hel", finish="STOP"), part("l", finish="STOP"), UNAVAILABLE),
+        text="Hell",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "key-past-the-framing-first",
+        "a comment, then Google's error in an array, printed",
+        b": ping\n\n"
+        + json.dumps(
+            [google(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")], indent=2
+        ).encode(),
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "finish-of-failure",
+        "relays: a finish reason in the words of another wire",
+        lines(HEL, part("", finish="ERROR")),
+        text="Hel",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "array-error-after-stop",
+        "the array form: an error behind the STOP",
+        array(HEL, part("lo", finish="STOP"), UNAVAILABLE),
+        text="Hello",
+        finish="STOP",
+    ),
+    Unseen(
+        "unknown-filter",
+        "a filter's reason that the reference does not have yet",
+        lines(part(finish="MODEL_ARMOR_BLOCKED")),
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "code-and-msg",
+        "relays before this wire",
+        lines({"code": 429, "msg": "too many requests"}),
+        kind=TRANSIENT,
+    ),
 ]

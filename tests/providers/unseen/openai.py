@@ -8,7 +8,7 @@ from typing import Any
 from tests.providers.unseen import AUTH_DEAD, REQUEST_SPECIFIC, TRANSIENT, Unseen, lines, ndjson
 
 
-def chunk(text: str | None = None, finish: str | None = None, /, **said: object) -> dict[str, Any]:
+def chunk(text: str | None = None, finish: object = None, /, **said: object) -> dict[str, Any]:
     """A chunk of Chat Completions; ``said`` are further members of its delta."""
     delta = said if text is None else {"content": text, **said}
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -1454,5 +1454,216 @@ OPENAI = [
         ),
         finish="function_call",
         tools=(("f", '{"x":1}'),),
+    ),
+    Unseen(
+        "cohere-user-cancel",
+        "Cohere's finish reasons, handed on by gateways in capitals",
+        lines(*HELLO, chunk(None, "USER_CANCEL"), DONE),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "cohere-error-toxic-first",
+        "Cohere's finish reason ERROR_TOXIC before a word was said",
+        lines(chunk("", "ERROR_TOXIC"), DONE),
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "cohere-complete",
+        "Cohere's COMPLETE is a good end",
+        lines(*HELLO, chunk(None, "COMPLETE"), DONE),
+        text="Hello",
+        finish="COMPLETE",
+    ),
+    Unseen(
+        "sglang-finish-object",
+        "SGLang's own meta_info: the finish reason is an object",
+        lines(*HELLO, chunk(None, {"type": "stop", "matched": 128009}), DONE),
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "server-error-in-capitals-and-empty",
+        "relays: failed before the first word",
+        lines(chunk("", role="assistant"), chunk(None, "failed"), DONE),
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "out-of-money-within-the-answer",
+        "relays that bill by the token",
+        lines(*HELLO, chunk(None, "insufficient_quota"), DONE),
+        text="Hello",
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "minimax-rate-limit-event",
+        "MiniMax: base_resp 1002 in an event of the stream, choices null",
+        lines({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}),
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "minimax-success-in-every-chunk",
+        "MiniMax: base_resp 0 in every chunk",
+        lines(*({**one, "base_resp": {"status_code": 0, "status_msg": ""}} for one in (*HELLO, STOP)), DONE),
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "minimax-output-unsafe",
+        "MiniMax: 1027 after some text",
+        lines(
+            *HELLO,
+            {"choices": [], "base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"}},
+        ),
+        text="Hello",
+        kind=REQUEST_SPECIFIC,
+    ),
+    Unseen(
+        "code-zero-heartbeats",
+        "relays: code 0 and a msg between the chunks",
+        lines({"code": 0, "msg": "queueing"}, *HELLO, {"code": 0, "msg": "ok"}, STOP, DONE),
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "msg-mid-text",
+        "relays: the upstream's failure as code and msg after some text, then the marker",
+        lines(*HELLO, {"code": 503, "msg": "upstream unavailable", "success": False}, DONE),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "stray-json-object",
+        "debug output of a proxy between the events",
+        lines(HELLO[0], '{"x":1}', HELLO[1], STOP, DONE),
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "stray-json-without-blank-lines",
+        "the same, not set off by blank lines",
+        lines(*HELLO, STOP).replace(b"\n\n", b'\n{"level":"info","message":"tick"}\n\n')
+        + b"data: [DONE]\n\n",
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "stray-error-printed-mid-text-crlf",
+        "proxies: pretty-printed, CRLF, then the marker",
+        lines(*HELLO, end="\r\n\r\n")
+        + json.dumps(failed("rate limited", code=429), indent=4).replace("\n", "\r\n").encode()
+        + b"\r\n\r\ndata: [DONE]\r\n\r\n",
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "error-field-plain-text",
+        "llama.cpp's old error field with a text alone, then the marker",
+        lines(*HELLO, "error: slot unavailable", DONE),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "error-field-without-blank-lines",
+        "the field and the marker without a blank line between",
+        lines(*HELLO) + b'error: {"code":401,"message":"Invalid API Key"}\ndata: [DONE]\n\n',
+        text="Hello",
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "stray-statuscode",
+        "API gateways: statusCode and message past the framing",
+        lines(": ping") + b'{"statusCode":401,"message":"Unauthorized"}\n',
+        kind=AUTH_DEAD,
+    ),
+    Unseen(
+        "stray-text",
+        "proxies: a text past the framing, then the end",
+        lines(*HELLO) + b"upstream connect error or disconnect/reset before headers",
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "ids-made-up-anew",
+        "vLLM's tool parsers: each delta has another id",
+        lines(
+            chunk(None, tool_calls=[tool("", name="f", call="call-1", index=0)]),
+            chunk(None, tool_calls=[tool('{"x":', call="call-2", index=0)]),
+            chunk(None, "tool_calls", tool_calls=[tool("1}", call="call-3", index=0)]),
+            DONE,
+        ),
+        finish="tool_calls",
+        tools=(("f", '{"x":1}'),),
+    ),
+    Unseen(
+        "two-calls-one-delta-one-index",
+        "Gemini's OpenAI endpoint: both calls in one chunk",
+        lines(
+            chunk(
+                None,
+                "tool_calls",
+                tool_calls=[tool("{}", name="f", call="a", index=0), tool("{}", name="f", call="b", index=0)],
+            ),
+            DONE,
+        ),
+        finish="tool_calls",
+        tools=(("f", "{}"), ("f", "{}")),
+    ),
+    Unseen(
+        "calls-without-ids-at-one-index",
+        "relays that drop ids and count no index: whole calls of two functions",
+        lines(
+            chunk(None, tool_calls=[tool('{"x":1}', name="f", index=0)]),
+            chunk(None, "tool_calls", tool_calls=[tool('{"y":2}', name="g", index=0)]),
+            DONE,
+        ),
+        finish="tool_calls",
+        tools=(("f", '{"x":1}'), ("g", '{"y":2}')),
+    ),
+    Unseen(
+        "function-call-null",
+        "chunks that always have function_call, null",
+        lines(*(chunk(None, content=text, function_call=None) for text in ("Hel", "lo")), STOP, DONE),
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "done-in-quotes-without-a-finish",
+        "the marker in quotes, and no finish",
+        lines(*HELLO, 'data: "[DONE]"'),
+        text="Hello",
+    ),
+    Unseen(
+        "error-after-finish-past-the-framing",
+        "the proxy's time runs out behind a whole answer",
+        lines(*HELLO, STOP) + b'{"error":{"code":504,"message":"timeout"}}\n',
+        text="Hello",
+        finish="stop",
+    ),
+    Unseen(
+        "garbage-after-finish",
+        "an event that is no JSON behind the finish",
+        lines(*HELLO, STOP, "data: <html>"),
+        text="Hello",
+        finish="stop",
+        also=TRANSIENT,
+    ),
+    Unseen(
+        "error-object-in-the-delta",
+        "gateways that put the error into the delta",
+        lines(*HELLO, chunk(None, error={"code": 500, "message": "boom"}), DONE),
+        text="Hello",
+        kind=TRANSIENT,
+    ),
+    Unseen(
+        "status-failed-event",
+        "relays in the manner of the Responses API: response.failed",
+        lines(
+            *HELLO,
+            {"type": "response.failed", "response": {"error": {"code": "server_error", "message": "x"}}},
+            DONE,
+        ),
+        text="Hello",
+        kind=TRANSIENT,
     ),
 ]
