@@ -96,7 +96,9 @@ _WORDS = (
     (
         "context_length",
         (
-            r"\bcontext[ _](?:length|window|size|limit)|too many (?:input )?tokens|reduce the length",
+            r"\bcontext[ _](?:length|window|size|limit)|reduce the length",
+            # Those of a minute or a day are none of this request's.
+            r"too many (?:input )?tokens\b(?! per\b)(?![^\n]{0,40}\b(?:wait|try(?:ing)? again))",
             r"\b(?:prompt|input|request|text) (?:is )?too (?:long|large)|payload size exceeds",
             r"token count (?:\(\d{1,12}\) )?exceeds|(?:prompt|input|model token|sequence) (?:length )?limit",
             r"maximum (?:model|prompt|input|sequence|context|token)s? (?:length|size|limit)",
@@ -139,6 +141,7 @@ _WORDS = (
         "rate_limit",
         (
             r"\brate limit (?:is )?(?:exceeded|reached|hit)|too many (?:concurrent )?requests|rate limited",
+            r"too many (?:input )?tokens",
             r"secondary rate limit|请求(?:过于频繁|过多|频率)|限流|并发数?过[高大多]",
         ),
     ),
