@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import logging
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NoReturn
-from urllib.parse import quote, quote_plus
 
 from llm_failover_nb.engine.locks import new_lock
 
-__all__ = ["MASK", "Secret", "redact"]
+__all__ = ["MASK", "MaskingFilter", "Secret", "redact"]
 
 MASK = "********"
 
@@ -18,6 +22,14 @@ _SHORTEST_MASKED = 6
 
 # What local servers that want no key are given for one, by their documentation: words of ordinary texts.
 _PLACEHOLDERS = {"lm-studio", "not-needed", "ollama", "sk-no-key-required", "token-abc123"}
+
+# How JSON and source texts, URLs and HTML write a character; escapes may be escaped again.
+_ESCAPE = re.compile(
+    r"""\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|["'/\\])"""
+    r"|%[0-7][0-9a-fA-F]|(?:%[89a-fA-F][0-9a-fA-F])+"
+    r"|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);"
+)
+_LAYERS = 4
 
 _lock = new_lock()
 _forms: tuple[str, ...] = ()  # longest first, so that no form hides a longer one
@@ -28,7 +40,7 @@ class Secret:
 
     ``repr``, ``str`` and ``format`` give a mask; pickling and copying by value are refused, so that it
     reaches neither a task graph nor a file. From its making on, :func:`redact` masks its value, and the
-    value's URL-encoded, base64 and JSON-escaped forms, wherever the package hands out text.
+    value's base64, URL-encoded, JSON- and HTML-escaped forms, wherever the package hands out text.
 
     >>> key = Secret("sk-canary-123")
     >>> key
@@ -66,6 +78,9 @@ class Secret:
 
     __str__ = __repr__
 
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._value == other._value
 
@@ -76,12 +91,90 @@ class Secret:
         raise TypeError("a Secret is not pickled or copied; pass the name of its variable instead")
 
 
+class MaskingFilter(logging.Filter):
+    """Masks secrets in the records of a library that logs what it sends and receives."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), ()
+        return True
+
+
 def redact(text: str) -> str:
-    """``text`` with every secret made so far masked, in any of the forms in which it could come back."""
+    """``text`` with every secret made so far masked, in any of the forms in which it could come back.
+
+    >>> redact(r"key sk\u002dcanary%2D123 refused") if Secret("sk-canary-123") else ""
+    'key ******** refused'
+    """
+    if not _forms:
+        return text
+    parts: list[str] = []
+    done = 0
+    for start, end in sorted(_found(text, _LAYERS)):
+        if start >= done:  # else it overlaps with what is masked already
+            parts += (text[done:start], MASK)
+        done = max(done, end)
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _found(text: str, layers: int) -> Iterator[tuple[int, int]]:
+    """Where secrets stand in ``text``, and in what the escapes in it stand for."""
     for form in _forms:
-        if form in text:
-            text = text.replace(form, MASK)
-    return text
+        start = text.find(form)
+        while start >= 0:
+            yield start, start + len(form)
+            start = text.find(form, start + 1)
+    if layers and any(sign in text for sign in "\\%&"):
+        plain = _Unescaped(text)
+        if plain.text != text:
+            yield from map(plain.origin, _found(plain.text, layers - 1))
+
+
+class _Unescaped:
+    """A text with one layer of its escapes undone, which knows where in it each character comes from."""
+
+    __slots__ = ("_ends", "_escapes", "_starts", "text")
+
+    def __init__(self, text: str) -> None:
+        self._escapes: list[tuple[int, int]] = []
+        # Where what each of them stands for begins and ends in the new text.
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        parts: list[str] = []
+        done = size = 0
+        for match in _ESCAPE.finditer(text):
+            start, end = match.span()
+            meant = _meant_by(match[0])
+            parts += (text[done:start], meant)
+            size += start - done
+            self._starts.append(size)
+            size += len(meant)
+            self._ends.append(size)
+            self._escapes.append((start, end))
+            done = end
+        self.text = "".join((*parts, text[done:]))
+
+    def origin(self, span: tuple[int, int]) -> tuple[int, int]:
+        """The span of the escaped text that a span of the new one comes from."""
+        first, behind = span
+        return self._origin_of(first)[0], self._origin_of(behind - 1)[1]
+
+    def _origin_of(self, position: int) -> tuple[int, int]:
+        """An escape, or one character."""
+        before = bisect_right(self._starts, position) - 1
+        if before < 0:
+            return position, position + 1
+        if position < self._ends[before]:
+            return self._escapes[before]
+        place = self._escapes[before][1] + position - self._ends[before]
+        return place, place + 1
+
+
+def _meant_by(escape: str) -> str:
+    if escape[0] == "&":
+        return html.unescape(escape)
+    if escape[0] == "%":
+        return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "replace")
+    return chr(int(escape.lstrip("\\ux"), 16)) if escape[1] in "ux" else escape[1]
 
 
 def _mask_from_now_on(value: str) -> None:
@@ -91,9 +184,10 @@ def _mask_from_now_on(value: str) -> None:
 
 
 def _encodings(value: str) -> list[str]:
-    """The value as it could come back: plain, URL-encoded, JSON-escaped, base64 at any offset."""
-    raw = value.encode()
-    forms = [value, quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1]]
+    """The value as it could come back where no escape hides it: plain, hexadecimal, base64 at any offset."""
+    raw = value.encode("utf-8", "surrogatepass")
+    # A form in a URL writes blanks so; JSON writes rare characters as two halves.
+    forms = [value, value.replace(" ", "+"), json.dumps(value)[1:-1], raw.hex(), raw.hex().upper()]
     for offset in range(3):
         # The first and last characters of an encoding depend on the neighbours; the middle does not.
         whole = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")

@@ -13,7 +13,7 @@ import httpx
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.secret import Secret
-from llm_failover_nb.providers.connections import is_loopback
+from llm_failover_nb.providers.environment import is_loopback
 
 if TYPE_CHECKING:
     from llm_failover_nb.providers.dialect import Dialect
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "sealed_headers", "sealed_key", "secret_in"]
 
 _PATHS_KEPT = 64  # URLs built once; a wire with the model in its path has one for each model
-_KEY_HEADERS = ("authorization", "cookie", "key", "secret", "token")  # how the names of such headers end
+_KEY_NAMES = ("authorization", "cookie", "key", "secret", "token")  # how the names of what carries one end
 
 
 def sealed_key(api_key: str | Secret | None) -> Secret | None:
@@ -47,8 +47,13 @@ def sealed_headers(headers: Mapping[str, str | Secret] | None) -> dict[str, str 
     return {name: _sealed(name, value) for name, value in (headers or {}).items()}
 
 
+def _is_key(name: str, value: str) -> bool:
+    """Whether a header or a member of a query carries a key, by its name."""
+    return name.lower().endswith(_KEY_NAMES) and bool(value.strip())
+
+
 def _sealed(name: str, value: str | Secret) -> str | Secret:
-    if isinstance(value, str) and name.lower().endswith(_KEY_HEADERS) and value.strip():
+    if isinstance(value, str) and _is_key(name, value):
         Secret(value.rpartition(" ")[2] or value)  # masked alone, too: "Bearer" need not come back with it
         return Secret(value)
     return value
@@ -80,7 +85,9 @@ class Endpoint:
                 "none, and is not shown here in case it is a key: give a key as api_key="
             )
         self.url = _base_url(name, base_url)
-        has_key = api_key is not None or key_env is not None or any(map(_is_secret, headers.values()))
+        in_query = [Secret(value) for name, value in self.url.params.multi_items() if _is_key(name, value)]
+        has_key = api_key is not None or key_env is not None
+        has_key = has_key or any(map(_is_secret, (*in_query, *headers.values())))
         if has_key and not allow_http and self.url.scheme == "http" and not is_loopback(self.url.host):
             raise ValueError(
                 f"{name}: the key would be sent unencrypted to {self.url.host}; use an https base_url, "
@@ -170,7 +177,7 @@ class Endpoint:
 
 
 def _base_url(name: str, base_url: str) -> httpx.URL:
-    shown = base_url.rpartition("@")[2]  # user-info may hold a password
+    shown = base_url.rpartition("@")[2].partition("?")[0]  # user-info and query may hold a password
     try:
         url = httpx.URL(base_url)
         url = url.copy_with(userinfo=b"", fragment=None, raw_path=url.raw_path)

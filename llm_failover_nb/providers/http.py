@@ -9,6 +9,7 @@ reading of bodies (``bodies``).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,20 +18,28 @@ import httpx
 
 from llm_failover_nb.engine.clock import SystemClock
 from llm_failover_nb.engine.errors import ProviderError
-from llm_failover_nb.engine.secret import Secret, redact
+from llm_failover_nb.engine.secret import MaskingFilter, Secret, redact
+from llm_failover_nb.providers.async_connections import AsyncConnections
 from llm_failover_nb.providers.base import BaseProvider
 from llm_failover_nb.providers.bodies import Body, Incoming, aread, areading, read, reading
-from llm_failover_nb.providers.connections import AsyncConnections, Connections
+from llm_failover_nb.providers.connections import Connections
 from llm_failover_nb.providers.dialect import Dialect, StreamReader
 from llm_failover_nb.providers.endpoint import Endpoint, sealed_headers, sealed_key
 from llm_failover_nb.providers.exchange import Exchange
+from llm_failover_nb.providers.network import Limit, limit_of
 
 if TYPE_CHECKING:
     from llm_failover_nb.engine.types import Chunk, Request, Response
 
 __all__ = ["Dialect", "HTTPProvider", "StreamReader"]
 
+_BODY_KEPT = 1024 * 1024  # characters of a body that an error keeps
+_LONGEST_KEY = 16 * 1024  # characters that a key may take in it, however it is written
 _DRAIN = 0.05  # seconds granted to the end of a stream's body, so that the connection can be kept
+
+# What logs addresses and, at DEBUG, the headers of responses: a key in a query, or one that was sent back.
+_LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
+_MASKING = MaskingFilter()
 
 
 class HTTPProvider(BaseProvider):
@@ -45,9 +54,10 @@ class HTTPProvider(BaseProvider):
             neither for servers that want no key.
         headers: Sent with each request, over the package's own.
         allow_http: Send the key over plain http to a host that is not loopback.
-        client: Used for synchronous calls in place of the package's own connections, and not closed.
-            Over it a time limit holds for each read, not for all of a slow response's headers together.
-        async_client: The same for asynchronous calls.
+        client: Used for synchronous calls in place of the package's own connections, and not closed. Give
+            it before its first use: time limits over all of a call hold on connections that it opens from
+            then on. On others, and over a transport that is not httpx's, they hold for each read.
+        async_client: The same for asynchronous calls; all limits hold.
 
     Raises:
         ValueError: For a bad base URL or header, two sources for one key, and, at construction already,
@@ -73,6 +83,8 @@ class HTTPProvider(BaseProvider):
     ) -> None:
         # First of all, for tracebacks show arguments.
         api_key, headers = sealed_key(api_key), sealed_headers(headers)
+        for logger in _LOGGERS:
+            logging.getLogger(logger).addFilter(_MASKING)  # once: it is the same each time
         self.name = name
         self.key_env = key_env
         self.wire = dialect.wire
@@ -86,7 +98,8 @@ class HTTPProvider(BaseProvider):
             headers=headers,
             allow_http=allow_http,
         )
-        self._connections = Connections(self._endpoint.url)
+        self._limit = Limit() if client is None else limit_of(client)
+        self._connections = Connections(self._endpoint.url, self._limit)
         self._async_connections = AsyncConnections(self._endpoint.url)
         self._client = client
         self._async_client = async_client
@@ -115,7 +128,11 @@ class HTTPProvider(BaseProvider):
     def complete(self, request: Request, /) -> Response:
         exchange = Exchange(self._endpoint.url.host, request)
         outgoing = self._outgoing(request, exchange, over_client=self._client is not None)
-        with exchange, reading(self._send(outgoing, exchange)) as (response, pieces):
+        with (
+            exchange,
+            reading(self._send(outgoing, exchange)) as (response, pieces),
+            self._limit.until(exchange.until()),
+        ):
             body = read(response, pieces, exchange)
         return self._answer(response, body, request)
 
@@ -123,9 +140,8 @@ class HTTPProvider(BaseProvider):
         exchange = Exchange(self._endpoint.url.host, request)
         outgoing = self._outgoing(request, exchange, over_client=self._async_client is not None)
         with exchange:
-            async with asyncio.timeout(exchange.left()):
-                async with areading(await self._asend(outgoing, exchange)) as (response, pieces):
-                    body = await aread(response, pieces)
+            async with areading(await self._asend(outgoing, exchange)) as (response, pieces):
+                body = await aread(response, pieces, exchange)
         return self._answer(response, body, request)
 
     def stream(self, request: Request, /) -> Iterator[Chunk]:
@@ -134,13 +150,11 @@ class HTTPProvider(BaseProvider):
         with reading(self._send(outgoing, exchange)) as (response, pieces):
             incoming = Incoming(self._dialect.reader(), exchange, response)
             while incoming.wanted:
-                with incoming:
-                    self._connections.until(exchange.until())
+                with incoming, self._limit.until(exchange.until()):
                     incoming.data = next(pieces, None)
                 yield from incoming.take()
             if incoming.worth_draining and self._client is None:
-                with suppress(Exception), exchange:
-                    self._connections.until(SystemClock.monotonic() + _DRAIN)
+                with suppress(Exception), exchange, self._limit.until(SystemClock.monotonic() + _DRAIN):
                     next(pieces, None)
         yield from self._last_chunks(incoming, request)
 
@@ -148,8 +162,7 @@ class HTTPProvider(BaseProvider):
         exchange = Exchange(self._endpoint.url.host, request, stream=True)
         outgoing = self._outgoing(request, exchange, over_client=self._async_client is not None, stream=True)
         with exchange:
-            async with asyncio.timeout(exchange.left()):
-                answered = await self._asend(outgoing, exchange)
+            answered = await self._asend(outgoing, exchange)
         async with areading(answered) as (response, pieces):
             incoming = Incoming(self._dialect.reader(), exchange, response)
             while incoming.wanted:
@@ -194,19 +207,20 @@ class HTTPProvider(BaseProvider):
         )
 
     def _send(self, outgoing: httpx.Request, exchange: Exchange) -> httpx.Response:
-        with exchange:
+        with exchange, self._limit.until(exchange.until()):
             if self._client is not None:
                 response = self._client.send(outgoing, stream=True, follow_redirects=False)
             else:
-                response = self._connections.send(outgoing, until=exchange.until())
+                response = self._connections.send(outgoing)
         exchange.answered = True
         return response
 
     async def _asend(self, outgoing: httpx.Request, exchange: Exchange) -> httpx.Response:
-        if self._async_client is not None:
-            response = await self._async_client.send(outgoing, stream=True, follow_redirects=False)
-        else:
-            response = await self._async_connections.send(outgoing)
+        async with asyncio.timeout(exchange.left()):
+            if self._async_client is not None:
+                response = await self._async_client.send(outgoing, stream=True, follow_redirects=False)
+            else:
+                response = await self._async_connections.send(outgoing)
         exchange.answered = True
         return response
 
@@ -248,14 +262,22 @@ def _cleaned(error: ProviderError, headers: httpx.Headers, model: str) -> Provid
     return ProviderError(
         redact(error.message),
         status=error.status,
-        code=error.code,
+        code=error.code and redact(error.code),
         retry_after=error.retry_after,
         model=error.model or model,
         kind=error.kind,
         reason=error.reason,
         headers=_redacted(headers),
-        body=redact(error.body),
+        body=_excerpt(error.body),
     )
+
+
+def _excerpt(body: str) -> str:
+    """``body`` as an error keeps it: without keys, and without most of the 32 MiB that it may have."""
+    if len(body) <= _BODY_KEPT:
+        return redact(body)
+    # The last of it may be half a key, which would not be known.
+    return redact(body[: _BODY_KEPT + _LONGEST_KEY])[:-_LONGEST_KEY]
 
 
 def _redacted(headers: httpx.Headers) -> httpx.Headers:

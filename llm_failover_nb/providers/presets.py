@@ -20,8 +20,8 @@ from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.providers import speakers
 from llm_failover_nb.providers.anthropic import AnthropicDialect
 from llm_failover_nb.providers.base import BaseProvider
-from llm_failover_nb.providers.connections import is_loopback
 from llm_failover_nb.providers.endpoint import sealed_headers, sealed_key, secret_in
+from llm_failover_nb.providers.environment import is_loopback
 from llm_failover_nb.providers.gemini import GeminiDialect
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.ollama import OllamaDialect

@@ -5,6 +5,7 @@ Nothing here does I/O, keeps time or knows a request; how long things may take i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,6 +15,11 @@ from llm_failover_nb.engine.secret import redact
 __all__ = ["MEANINGS", "TIMEOUT", "Meaning", "is_connecting", "meaning_of"]
 
 _DETAIL = 300  # characters of a network library's message that an error quotes
+
+# How h11 and aiohttp say that something may have no end.
+_TOO_LONG = ("Receive buffer too long", "Got more than", "Too many headers")
+
+_QUOTED_BYTES = re.compile(r"\bb(?:ytearray\(b)?['\"]")
 
 
 class Meaning(NamedTuple):
@@ -25,15 +31,24 @@ class Meaning(NamedTuple):
 
     def text(self, host: str, error: Exception) -> str:
         """What happened at ``host``, and what to do; keys in the exception's own words are masked."""
-        detail = " ".join(redact(str(error)).split())[:_DETAIL] or type(error).__name__
+        detail = " ".join(redact(_words(error)).split())[:_DETAIL] or type(error).__name__
         return self.template.format(host=host, detail=detail)
 
 
 TIMEOUT = Meaning("timeout", "{host} did not answer in the time its HTTP client allows")
 _UNREACHED = Meaning("connection", "{host} could not be reached: {detail}; check the network and base_url")
+_UNTRUSTED = Meaning(
+    "connection",
+    "the certificate of {host} is not trusted: {detail}; where a network has a CA of its own, name the file "
+    "with its certificates in SSL_CERT_FILE",
+)
 _BROKEN = Meaning("connection", "the connection to {host} broke: {detail}; ask again")
 _CUT = Meaning("cut", "the answer of {host} was cut: {detail}; ask again")
 _GARBAGE = Meaning("malformed", "{host} does not answer in HTTP: {detail}; check base_url")
+_ENDLESS = Meaning(
+    "malformed",
+    "{host} sends a header, a trailer or a chunk's size that has no end ({detail}); check base_url",
+)
 _UNPACKABLE = Meaning("malformed", "the answer of {host} cannot be unpacked: {detail}; ask again")
 _UNSENDABLE = Meaning(
     "bad_request",
@@ -58,6 +73,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "ConnectError": _UNREACHED,
     "ProxyError": _UNREACHED,
     "ClientConnectorError": _UNREACHED,
+    "ClientConnectorCertificateError": _UNTRUSTED,
     "ClientHttpProxyError": _UNREACHED,
     "gaierror": _UNREACHED,
     "NetworkError": _BROKEN,
@@ -106,13 +122,26 @@ def meaning_of(error: BaseException, *, answered: bool) -> Meaning | None:
         error = cause
     names = (cls.__name__ for cls in type(error).__mro__)
     meaning = next((MEANINGS[name] for name in names if name in MEANINGS), None)
+    text = str(error)
+    if meaning is _UNREACHED and "CERTIFICATE_VERIFY_FAILED" in text:
+        return _UNTRUSTED
+    if meaning in (_BROKEN, _GARBAGE, _CUT) and any(words in text for words in _TOO_LONG):
+        return _ENDLESS
     if answered and meaning in (_BROKEN, _GARBAGE):
         return _CUT
     # httpx has no class of its own for a server that hangs up before it answers.
-    return _BROKEN if meaning is _GARBAGE and "disconnected" in str(error) else meaning
+    return _BROKEN if meaning is _GARBAGE and "disconnected" in text else meaning
 
 
-def _is_aiohttps(error: BaseException) -> bool:
+def _words(error: Exception) -> str:
+    """What a library says, without the bytes that aiohttp quotes: cut anywhere, they may end amid a key."""
+    if not (_is_aiohttps(error) or _is_aiohttps(error.__cause__)):
+        return str(error)
+    said = getattr(error, "message", None)
+    return _QUOTED_BYTES.split(said if isinstance(said, str) else str(error), maxsplit=1)[0].rstrip(" :")
+
+
+def _is_aiohttps(error: BaseException | None) -> bool:
     return type(error).__module__.partition(".")[0] == "aiohttp"
 
 

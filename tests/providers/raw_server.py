@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -61,6 +62,11 @@ class Connection:
                 return
             self.send(data[position : position + 1])
 
+    def repeat(self, piece: bytes, pause: float = 0.0) -> None:
+        """Send ``piece`` over and over until the client hangs up."""
+        while not self.server.stopping.wait(pause):
+            self.send(piece)
+
     def reset(self) -> None:
         """Hang up the hard way."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -73,22 +79,40 @@ class Connection:
                 pass
         self.server.hung_up.set()
 
+    def tunnel(self, port: int) -> None:
+        """Be a proxy's tunnel to ``port`` of this machine: what comes on one side goes out on the other."""
+        with socket.create_connection(("127.0.0.1", port)) as other:
+            self.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+            back = threading.Thread(target=_pump, args=(other, self.socket))
+            back.start()
+            _pump(self.socket, other)
+            back.join()
+
     def close(self) -> None:
         self._file.close()
         self.socket.close()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 Script = Callable[[Connection], None]
 
 
 class RawServer:
-    """Runs ``script`` for each connection, in a thread of its own, until closed."""
+    """Runs ``script`` for each connection, in a thread of its own, until closed; over TLS with a context."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self._script = script
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
-        self._open: list[Connection] = []
+        self._open: list[socket.socket] = []
         self.requests: list[Received] = []
         self.connections = 0
         self.hung_up = threading.Event()
@@ -98,7 +122,11 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1"
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
 
     def close(self) -> None:
         self.stopping.set()
@@ -106,9 +134,9 @@ class RawServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         self._listener.close()
-        for connection in self._open:
+        for accepted in list(self._open):
             with contextlib.suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RDWR)
+                accepted.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
 
@@ -120,18 +148,19 @@ class RawServer:
                 return
             accepted.settimeout(30)
             self.connections += 1
-            connection = Connection(accepted, self)
-            self._open.append(connection)
-            thread = threading.Thread(target=self._run, args=(connection,))
+            self._open.append(accepted)
+            thread = threading.Thread(target=self._run, args=(accepted,))
             self._threads.append(thread)
             thread.start()
 
-    def _run(self, connection: Connection) -> None:
-        try:
-            with contextlib.suppress(OSError):
+    def _run(self, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self._tls is not None:
+                accepted = self._tls.wrap_socket(accepted, server_side=True)
+                self._open.append(accepted)
+            with contextlib.closing(Connection(accepted, self)) as connection:
                 self._script(connection)
-        finally:
-            connection.close()
+        accepted.close()
 
 
 @contextlib.contextmanager
@@ -152,8 +181,18 @@ def http(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
 
 def chunked(*pieces: bytes, end: bool = True) -> bytes:
     """A response in HTTP chunks, with its end or without."""
-    body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    body = b"".join(map(piece, pieces))
     return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + (b"0\r\n\r\n" if end else b"")
+
+
+def streamed(*pieces: bytes) -> bytes:
+    """The head of a response in HTTP chunks, and its first ones; more may follow."""
+    return chunked(*pieces, end=False)
+
+
+def piece(data: bytes) -> bytes:
+    """One more of its chunks."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def answering(*responses: bytes) -> Script:
@@ -172,9 +211,11 @@ def once(*steps: Callable[[Connection], object]) -> Script:
     """Read one request, then do ``steps`` and hang up."""
 
     def script(connection: Connection) -> None:
-        if connection.request() is not None:
-            for step in steps:
-                step(connection)
+        if connection.request() is None:
+            connection.server.hung_up.set()
+            return
+        for step in steps:
+            step(connection)
 
     return script
 
