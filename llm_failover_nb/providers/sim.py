@@ -14,10 +14,12 @@ The last outcome repeats, unless it has a count: then answers follow.
     sim/say:It_is_Paris.       always says "It is Paris."
 
 The same words are played over sockets, on four wires, by :class:`llm_failover_nb.testing.FaultServer` and
-the command ``llm-failover-nb rehearse``. A number in the tables stands for an argument that is left out.
+the command ``llm-failover-nb rehearse``. The number behind a word is its argument where that is left out;
+``slow`` and ``say`` need theirs. Characters count in streams: a completion has all of its text or none, so
+there only the failure is left.
 
-=================  ====================================================================================
-an answer
+An answer, in the end or in turn:
+
 =================  ====================================================================================
 ``echo``           the prompt itself
 ``say:some_words`` these words, ``_`` for a space
@@ -27,8 +29,8 @@ an answer
 ``flap``           503 and the prompt in turn, for ever
 =================  ====================================================================================
 
-=================  ====================================================================================
-a refusal
+A refusal, with the JSON body of the openai wire, so that it is classified as a real one is:
+
 =================  ====================================================================================
 ``400`` … ``599``  that HTTP status; the argument is its Retry-After in seconds (``429:30``)
 ``down``           503, overloaded; argument as above
@@ -40,8 +42,8 @@ a refusal
 ``bad``            400, a parameter is not valid
 =================  ====================================================================================
 
-=================  ====================================================================================
-a broken answer
+A broken answer:
+
 =================  ====================================================================================
 ``error200:0``     an error inside a 200, after so many characters
 ``html``           an HTML page with status 200
@@ -55,8 +57,8 @@ a broken answer
 ``reset:0``        the connection is reset after so many characters; at 0 before any header
 =================  ====================================================================================
 
-=================  ====================================================================================
-silence
+Silence:
+
 =================  ====================================================================================
 ``silent``         nothing ever comes: it ends with the request's own limits
 ``timeout``        nothing comes in time; at once in process, as ``silent`` over a socket
@@ -64,8 +66,8 @@ silence
 ``trickle:1``      one byte of the answer every so many seconds
 =================  ====================================================================================
 
-=================  ====================================================================================
-too much           (in process: the ``malformed`` failure that it ends in)
+Too much; in process it is the ``malformed`` failure that it ends in:
+
 =================  ====================================================================================
 ``endless``        an answer without an end
 ``line``           one line of over 4 MiB in its stream (a completion has no lines, and is answered)
@@ -74,9 +76,6 @@ too much           (in process: the ``malformed`` failure that it ends in)
 ``header``         a response header without an end
 ``headers``        headers without an end
 =================  ====================================================================================
-
-Characters count in streams. A completion has all of its text or none, so there only the failure is left.
-A failed status carries the JSON body of the openai wire, so that it is classified as a real one is.
 """
 
 from __future__ import annotations

@@ -114,6 +114,8 @@ class Connection:
         headers = {
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
         }
+        if headers.get("expect", "").lower() == "100-continue":
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         parts, content = request_line.split(" "), self._content(headers)
         if len(parts) != 3 or content is None:
             return None

@@ -90,17 +90,17 @@ class FaultServer:
 
     All wires are served at once, on one port, told apart by the path:
 
-    ============= ======================================== ========== ======================================
-    wire          path                                     key        stream
-    ============= ======================================== ========== ======================================
-    ``openai``    ``/v1/chat/completions``                 bearer     server-sent events
-    ``anthropic`` ``/v1/messages``                         x-api-key  server-sent events with names
-    ``gemini``    ``/v1beta/models/NAME:generateContent``, x-goog-    a JSON array; server-sent events with
-                  ``…:streamGenerateContent``              api-key,   ``alt=sse``
-                                                           ``?key=``
-    ``ollama``    ``/api/chat``                            bearer     a JSON object a line; also when
-                                                                      ``stream`` is left out
-    ============= ======================================== ========== ======================================
+    ============= ========================================= ============================================
+    wire          path                                      stream
+    ============= ========================================= ============================================
+    ``openai``    ``/v1/chat/completions``                  server-sent events
+    ``anthropic`` ``/v1/messages``                          server-sent events with names
+    ``gemini``    ``/v1beta/models/NAME:generateContent``,  one JSON array, or server-sent events where
+                  ``…:streamGenerateContent``               ``alt=sse`` asks for them
+    ``ollama``    ``/api/chat``                             a JSON object a line, unless ``stream`` is false
+    ============= ========================================= ============================================
+
+    Lists of models, which some clients ask for when they start, are short and there.
 
     Through a chain:
 
@@ -131,7 +131,8 @@ class FaultServer:
     with the reason.
 
     Args:
-        key: Where given, a request must carry it as its wire does; else it meets what ``auth`` does.
+        key: Where given, a request must carry it as its wire does: as a bearer token, for anthropic in
+            ``x-api-key``, for gemini in ``x-goog-api-key`` or ``?key=``. One that does not meets ``auth``.
         port: Where to listen; 0 is any port that is free.
         keep: How many of the latest requests are remembered; all of them unless given.
         patience: Seconds that a client may leave unread what is sent to it; then its connection is reset.
@@ -312,7 +313,7 @@ class FaultServer:
 
     def _exchange(self, connection: Connection, request: HTTPRequest) -> int:
         """Answer one request; its number."""
-        number, play = self._receive(connection, request)
+        number, asked, play = self._receive(connection, request)
         answered, closed_at = False, None
         try:
             play()
@@ -323,18 +324,19 @@ class FaultServer:
         finally:
             with self._changed:
                 connection.busy = False
-                ended = self._change(number, answered=answered, closed_at=closed_at)
-            if self._observer is not None and ended is not None:
-                self._observer(ended)
+                self._change(number, answered=answered, closed_at=closed_at)
+            if self._observer is not None:
+                self._observer(replace(asked, answered=answered, closed_at=closed_at))
         return number
 
-    def _receive(self, connection: Connection, request: HTTPRequest) -> tuple[int, Callable[[], None]]:
-        """Record a request; its number, and what answers it."""
+    def _receive(
+        self, connection: Connection, request: HTTPRequest
+    ) -> tuple[int, Received, Callable[[], None]]:
+        """Record a request; its number, the record, and what answers it."""
         route = self._route(request)
         with self._changed:
             outcome, play = self._next(connection, route)
-            self._numbers += 1
-            self._requests[self._numbers] = Received(
+            asked = Received(
                 model=route.asked.model,
                 body=route.asked.body,
                 headers=request.headers,
@@ -345,12 +347,14 @@ class FaultServer:
                 path=request.path,
                 connection=connection.number,
             )
+            self._numbers += 1
+            self._requests[self._numbers] = asked
             if self._keep is not None and len(self._requests) > self._keep:
                 del self._requests[next(iter(self._requests))]
             # Under the same lock: a request that can be seen can be released.
             connection.busy = True
             self._changed.notify_all()
-            return self._numbers, play
+            return self._numbers, asked, play
 
     def _next(self, connection: Connection, route: _Route) -> tuple[str, Callable[[], None]]:
         """What a request meets, and what plays it."""
@@ -387,17 +391,12 @@ class FaultServer:
             for number in numbers:
                 self._change(number, closed_at=now)
 
-    def _change(
-        self, number: int, *, answered: bool = False, closed_at: float | None = None
-    ) -> Received | None:
-        """Note what became of a request; ``None`` for one that was forgotten since."""
-        asked = self._requests.get(number)
-        if asked is None:
-            return None
-        changed = replace(asked, answered=answered or asked.answered, closed_at=closed_at or asked.closed_at)
-        self._requests[number] = changed
-        self._changed.notify_all()
-        return changed
+    def _change(self, number: int, *, answered: bool = False, closed_at: float | None = None) -> None:
+        if (asked := self._requests.get(number)) is not None:  # else it was forgotten since
+            self._requests[number] = replace(
+                asked, answered=answered or asked.answered, closed_at=closed_at or asked.closed_at
+            )
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """How an outcome is played, the same on each wire: what is sent of an answer, when, what breaks on the way.
 
-What an answer looks like is its :class:`.writer.Writer`'s to say. Whatever has
-no end, or is large, is made piece by piece.
+What an answer looks like is its :class:`.writer.Writer`'s to say. Whatever has no end, or is large, is made
+piece by piece.
 """
 
 from __future__ import annotations

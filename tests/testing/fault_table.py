@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import llm_failover_nb as fo
-from llm_failover_nb.engine.types import Timeouts
 from llm_failover_nb.providers.presets import WIRES
 
 PROMPT = "It is a sunny day in Paris, and it stays so."
@@ -19,11 +18,9 @@ PATHS = ("complete", "acomplete", "stream", "astream")
 ATTEMPTS = 2  # on one model
 BACKOFF = 0.005  # seconds
 RETRY_AFTER = 0.03  # seconds, of the fault that asks for a wait
-HURRY = 0.05  # seconds that a fault's silence is borne
 
-SOON = Timeouts(attempt=HURRY)
-FIRST_TOKEN_SOON = Timeouts(first_token=HURRY)
-NEXT_TOKEN_SOON = Timeouts(idle=HURRY)
+# The limit of time that ends a silence.
+ATTEMPT, FIRST_TOKEN, IDLE = "attempt", "first_token", "idle"
 
 KINDS = {
     **dict.fromkeys(
@@ -47,7 +44,7 @@ class Fault:
         tries: How often the model is asked before it is left.
         but: Where it is different: by wire, by path, by ``completion`` or ``stream``, or by several of them;
             ``http`` is every wire, and not ``sim``, which is as ``openai``.
-        limits: The limits of time that end its silence: those of a completion, those of a stream.
+        limits: Which limit of time ends its silence: that of a completion, that of a stream.
         prompt: What is asked.
     """
 
@@ -56,7 +53,7 @@ class Fault:
     stream: str
     tries: int = 1
     but: Mapping[str, str] = field(default_factory=dict)
-    limits: tuple[Timeouts, Timeouts] | None = None
+    limits: tuple[str, str] | None = None
     prompt: object = PROMPT
 
 
@@ -105,12 +102,12 @@ FAULTS = [
           {"anthropic completion": "overloaded", "anthropic stream": "overloaded!",
            "gemini completion": "overloaded", "gemini stream": "overloaded!"}),
     # Silence. Who was silent once is not asked again.
-    Fault("timeout",            "timeout",          "timeout",          1, limits=(SOON, FIRST_TOKEN_SOON)),
-    Fault("silent",             "timeout",          "timeout",          1, limits=(SOON, FIRST_TOKEN_SOON)),
-    Fault("slow:60",            "timeout",          "timeout",          1, limits=(SOON, FIRST_TOKEN_SOON)),
-    Fault("stall:0",            "timeout",          "timeout",          1, limits=(SOON, FIRST_TOKEN_SOON)),
-    Fault("stall:7",            "timeout",          "timeout!",         1, limits=(SOON, NEXT_TOKEN_SOON)),
-    Fault("trickle:0.02",       "timeout",          "timeout",          1, limits=(SOON, SOON)),
+    Fault("timeout",            "timeout",          "timeout",          1, limits=(ATTEMPT, FIRST_TOKEN)),
+    Fault("silent",             "timeout",          "timeout",          1, limits=(ATTEMPT, FIRST_TOKEN)),
+    Fault("slow:60",            "timeout",          "timeout",          1, limits=(ATTEMPT, FIRST_TOKEN)),
+    Fault("stall:0",            "timeout",          "timeout",          1, limits=(ATTEMPT, FIRST_TOKEN)),
+    Fault("stall:7",            "timeout",          "timeout!",         1, limits=(ATTEMPT, IDLE)),
+    Fault("trickle:0.02",       "timeout",          "timeout",          1, limits=(ATTEMPT, ATTEMPT)),
     # Too much.
     Fault("endless",            "malformed",        "malformed!",       2),
     Fault("line",               "answer",           "malformed",        2),
@@ -138,6 +135,11 @@ class Case:
     @property
     def streams(self) -> bool:
         return self.path in {"stream", "astream"}
+
+    @property
+    def limit(self) -> str | None:
+        """The limit of time that ends the faulty model's silence, where it is silent."""
+        return self.fault.limits[self.streams] if self.fault.limits is not None else None
 
     @property
     def _told(self) -> str:

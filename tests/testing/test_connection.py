@@ -70,6 +70,17 @@ def test_a_body_in_chunks_is_read(server):
         assert read_until(connection, b"two").startswith(b"HTTP/1.1 200 OK")
 
 
+def test_a_client_that_waits_to_be_asked_is_asked(server):
+    """Some send a large body only when they are told to go on."""
+    head, _, content = http_request("say:one").partition(b"\r\n\r\n")
+    with raw_connection(server, "say:zero") as connection:
+        read_until(connection, b"zero")
+        connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert read_until(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(content)
+        assert read_until(connection, b"one").startswith(b"HTTP/1.1 200 OK")
+
+
 @pytest.mark.parametrize(
     "junk",
     [
