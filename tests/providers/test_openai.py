@@ -396,7 +396,7 @@ def test_at_one_index_a_header_with_another_id_or_name_begins_another_call(
 
 def test_the_calls_of_a_completion_are_apart_whatever_their_index() -> None:
     """Each is whole."""
-    calls = [{"index": 0, "function": {"name": name, "arguments": "{}"}} for name in "fg"]
+    calls = [{"index": 0, "function": {"name": "f", "arguments": "{}"}}] * 2
     assert len(answered(completion(content=None, tool_calls=calls)).tool_calls) == 2
 
 

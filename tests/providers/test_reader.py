@@ -315,6 +315,14 @@ def test_the_error_that_comes_after_its_finish_reason_is_told() -> None:
     assert (str(reading.error), reading.said()) == ("slow down", "a")
 
 
+def test_a_finish_reason_of_failure_takes_a_good_one_back() -> None:
+    """The last word counts, and the error behind it is told."""
+    wire = SPEAKERS["openai"]
+    error = {"error": {"code": 429, "message": "slow down"}}
+    reading = read(wire.dialect, wire.stream(*wire.said("a"), wire.end("stop"), wire.end("error"), error))
+    assert (str(reading.error), reading.said()) == ("slow down", "a")
+
+
 @pytest.mark.parametrize("finish", ["stop", "error"])
 def test_a_broken_connection_does_no_harm_behind_a_good_finish_alone(finish: str) -> None:
     """The provider asks the reader whether what came is whole."""
