@@ -396,7 +396,7 @@ def test_the_wires_are_those_of_the_providers() -> None:
 
 def test_headers_that_carry_a_key_are_those_that_the_endpoint_masks() -> None:
     """Likewise."""
-    assert settings_module._KEY_HEADERS == endpoint._KEY_HEADERS
+    assert settings_module._KEY_HEADERS == endpoint._KEY_NAMES
 
 
 @pytest.mark.parametrize("name", ["LAB_KEY", "lab_key", "", "a-b", "l" * 24, "l" * 25, "L" * 25, "ä", "1A"])

@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient.exceptions import CellExecutionError
 
-from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.chain import list_benched, process_registry, unbench_model
 from llm_failover_nb.engine.types import Chunk
 from llm_failover_nb.notebook import magic
 from llm_failover_nb.notebook.arguments import COMMANDS, KEYS
@@ -814,6 +814,8 @@ def shell() -> Iterator[InteractiveShell]:
     shell = InteractiveShell.instance()
     magic.load(shell)
     yield shell
+    for bench in list_benched():
+        unbench_model(bench.model)
     magic.unload(shell)
     shell.history_manager.end_session()  # type: ignore[union-attr, no-untyped-call]  # IPython's
     InteractiveShell.clear_instance()

@@ -266,7 +266,8 @@ def look_within(server: FaultServer, case: Case, seconds: float | None) -> Seen:
             healthy=asked(server, HEALTHY_SCRIPT),
         )
         # The model has recovered, and an operator says so.
-        world.provider.limits.clear()
+        if faulty or seconds is None:  # else the fault is yet to come
+            world.provider.limits.clear()
         world.benches.unbench(f"lab/{case.model}")
         second = world.ask(chain)
         again = len(asked(server, case.model)) - len(faulty)
