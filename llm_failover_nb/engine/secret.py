@@ -186,8 +186,9 @@ def _mask_from_now_on(value: str) -> None:
 def _encodings(value: str) -> list[str]:
     """The value as it could come back where no escape hides it: plain, hexadecimal, base64 at any offset."""
     raw = value.encode("utf-8", "surrogatepass")
-    # A form in a URL writes blanks so; JSON writes rare characters as two halves.
-    forms = [value, value.replace(" ", "+"), json.dumps(value)[1:-1], raw.hex(), raw.hex().upper()]
+    # A form in a URL writes blanks so; JSON writes rare characters as two halves, bytes are read as Latin-1.
+    forms = [value, value.replace(" ", "+"), json.dumps(value)[1:-1], raw.decode("latin-1")]
+    forms += [raw.hex(), raw.hex().upper()]
     for offset in range(3):
         # The first and last characters of an encoding depend on the neighbours; the middle does not.
         whole = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")

@@ -100,8 +100,12 @@ class Exchange:
             # Without the frames in which it was found: they hold what was read, perhaps a key sent back.
             raise error.with_traceback(None) from None
         if (meaning := meaning_of(error, answered=self.answered)) is not None:
-            # Without its cause: the frames below hold the request, and with it the key.
-            raise self._failure(meaning, error) from None
+            failure = self._failure(meaning, error)
+            # Without its cause: the frames below hold the request, and with it the key. So do aiohttp's own
+            # errors, which must not stay a local of this frame either.
+            error.__cause__ = error.__context__ = error.__traceback__ = None
+            del error
+            raise failure from None
 
     def _failure(self, meaning: Meaning, error: Exception) -> ProviderError:
         overrun = self._overrun(error) if meaning is TIMEOUT else None

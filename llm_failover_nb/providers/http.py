@@ -249,10 +249,11 @@ class HTTPProvider(BaseProvider):
         text = body.decode("utf-8", "replace")
         failure = self._dialect.failure(response.status_code, response.headers, text)
         if response.status_code < 400:
+            target = _host_of(redact(response.headers.get("location", "")))
             failure.message = (
-                f"{self._endpoint.url.host} redirects (HTTP {response.status_code}) to "
-                f"{_host_of(response.headers.get('location', ''))}; redirects are not followed, since the "
-                "key would go with them: set base_url to the new address if you trust it"
+                f"{self._endpoint.url.host} redirects (HTTP {response.status_code}) to {target}; "
+                "redirects are not followed, since the key would go with them: set base_url to the new "
+                "address if you trust it"
             )
         return failure
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
+import html
 import json
+import logging
 import pickle
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -13,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_failover_nb.engine import secret as module
-from llm_failover_nb.engine.secret import MASK, Secret, redact
+from llm_failover_nb.engine.secret import MASK, MaskingFilter, Secret, redact
 
 KEY = 'sk-Canary/+ö"9\\ 7?>~k'
 
@@ -26,8 +30,17 @@ def _forget(monkeypatch):
 
 @pytest.mark.parametrize(
     "show",
-    [repr, str, format, "{}".format, "{!r:>24}".format, lambda s: f"{s}", lambda s: "".join(map(str, [s]))],
-    ids=["repr", "str", "format", "str.format", "padded", "f-string", "join"],
+    [
+        repr,
+        str,
+        format,
+        "{}".format,
+        "{!r:>24}".format,
+        "{:>24}".format,
+        lambda s: f"{s}",
+        lambda s: "".join(map(str, [s])),
+    ],
+    ids=["repr", "str", "format", "str.format", "padded repr", "padded", "f-string", "join"],
 )
 def test_a_secret_shows_a_mask(show):
     """However it is written out."""
@@ -38,6 +51,26 @@ def test_a_secret_shows_a_mask(show):
 def test_a_container_shows_a_mask():
     """A repr within a repr, too."""
     assert repr({"key": Secret(KEY)}) == f"{{'key': Secret('{MASK}')}}"
+
+
+def test_a_dataclass_shows_a_mask():
+    """Nor does a repr that somebody else writes."""
+    assert str(dataclasses.make_dataclass("Settings", ["key"])(Secret(KEY))) == (
+        f"Settings(key=Secret('{MASK}'))"
+    )
+
+
+@pytest.mark.parametrize("write", [json.dumps, vars, dict, list], ids=lambda each: each.__name__)
+def test_a_secret_cannot_be_written_out(write):
+    """What takes things apart finds nothing to take, and says so without it."""
+    with pytest.raises(TypeError) as caught:
+        write(Secret(KEY))
+    assert "Canary" not in str(caught.value)
+
+
+def test_a_hash_is_not_the_values():
+    """Which somebody could compare with those of keys that he knows."""
+    assert hash(Secret(KEY)) != hash(KEY)
 
 
 def test_reveal_gives_the_value():
@@ -99,11 +132,29 @@ def _base64(value, before, encode=base64.b64encode):
         lambda key: quote(key, safe=""),
         quote,
         quote_plus,
+        lambda key: quote(key, safe="").lower().replace("canary", "Canary"),
+        lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+        lambda key: quote(quote(key)),
         json.dumps,
+        lambda key: json.dumps(key).replace("/", "\\/"),
+        lambda key: "".join(f"\\u{ord(c):04x}" for c in key),
+        lambda key: "".join(f"\\u{ord(c):04X}" for c in key),
         lambda key: json.dumps({"error": f"bad key {key}"}),
+        lambda key: json.dumps(json.dumps(json.dumps({"error": f"bad key {key}"}))),
+        lambda key: json.dumps(quote(key)).replace("/", "\\/"),
+        lambda key: repr(key.encode()),
+        html.escape,
+        lambda key: "".join(f"&#{ord(c)};" for c in key),
+        lambda key: "".join(f"&#x{ord(c):X};" for c in key),
+        lambda key: key.encode().hex(),
+        lambda key: key.encode().hex().upper(),
     ],
-    ids=["plain", "url", "path", "quote_plus", "json", "in json"],
-)
+    ids=[
+        "plain", "url", "path", "quote_plus", "%xx", "all %xx", "%25XX", "json", "json with \\/", "\\u00xx",
+        "\\u00XX", "in json", "json in json in json", "url in json", "bytes", "html", "&#;", "&#x;", "hex",
+        "HEX",
+    ],
+)  # fmt: skip
 def test_redact_masks_every_spelling(form):
     """Plain, in a URL, in JSON."""
     Secret(KEY)
@@ -147,6 +198,57 @@ def test_a_placeholder_is_no_key(value, expected):
     """What is given where no key is wanted is an ordinary word: neither masked nor anybody's key."""
     secret = Secret(value)
     assert (secret.is_a_key, redact(value) != value) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        lambda text: text,
+        lambda text: quote(text, safe=""),
+        lambda text: text.replace("/", "\\/").replace("+", "\\u002B"),
+    ],
+    ids=["plain", "url", "json"],
+)
+def test_escaped_base64_is_masked(escape):
+    """Its own signs are escaped, too."""
+    key = "sk-canary~~~>>>???\xff\xfe"
+    Secret(key)
+    assert MASK in redact(escape(_base64(key, 1)))
+
+
+@given(keys, st.text(max_size=5), st.text(max_size=5))
+def test_only_the_key_is_taken_out(key, before, after):
+    """What stands around it stays, whatever escapes there are in it."""
+    Secret(key)
+    before, after = f"é%41\\u0042{before}<", f">&amp;\\/%C3%A9{after}"
+    escaped = "".join(f"%{ord(c):02X}" for c in key)
+    assert redact(f"{before}{escaped}{after}") == redact(before) + MASK + redact(after)
+
+
+def test_a_text_full_of_escapes_is_read_in_time():
+    """A megabyte of them, as an error page may hold, is no obstacle."""
+    Secret(KEY)
+    start = time.perf_counter()
+    assert redact("\\u0041%41&amp;\\\\" * 50_000 + KEY).endswith(MASK)
+    assert time.perf_counter() - start < 5
+
+
+def test_a_key_that_is_no_utf8_is_masked():
+    """A variable may hold any bytes, and its making must not fail with them in its error."""
+    key = "sk-canary-\udcff\udcfe"
+    Secret(key)
+    assert redact(f"bad {key}") == f"bad {MASK}"
+
+
+def test_a_filter_masks_what_a_library_logs(caplog):
+    """Message and arguments; what it logs of other things stays."""
+    Secret("sk-canary-123")
+    logger = logging.getLogger("tests.a_library")
+    masking = MaskingFilter()
+    logger.addFilter(masking)
+    logger.warning("sent %s to %s", "sk-canary-123", "host")
+    logger.removeFilter(masking)
+    assert (caplog.messages, caplog.records[0].args) == ([f"sent {MASK} to host"], ())
 
 
 def test_basic_authorization_is_masked():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
+import re
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote
 
 import httpx
 import httpx_aiohttp  # noqa: F401  # which the first asynchronous call would else spend its time on
@@ -141,4 +145,26 @@ def silent(connection: Connection) -> None:
 def leaks(error: BaseException) -> bool:
     """Does the most talkative traceback show the key?"""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    return KEY in "".join(shown.format()) or KEY in repr(error.__dict__)
+    return betrays("".join(shown.format()) + repr(error.__dict__))
+
+
+def betrays(text: str) -> bool:
+    """Is the key in there, as it is or in any form from which one could read it?"""
+    return any("canary" in reading.lower() for reading in _readings(text))
+
+
+def _readings(text: str) -> Iterator[str]:
+    """A text, what it reads without its escapes, once and again, and what of that base64 stands for."""
+    for _ in range(5):
+        yield text
+        for run in re.findall(r"[A-Za-z0-9+/_-]{8,}", text):
+            yield from (_decoded(run[start:]) for start in range(4))
+        for run in re.findall(r"(?:[0-9a-fA-F]{2}){6,}", text):
+            yield bytes.fromhex(run).decode("latin-1")
+        text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+        text = re.sub(r"\\(.)", r"\1", unquote(html.unescape(text)))
+
+
+def _decoded(run: str) -> str:
+    whole = run[: len(run) // 4 * 4].translate(str.maketrans("-_", "+/"))
+    return base64.b64decode(whole).decode("latin-1")

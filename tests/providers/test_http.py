@@ -153,16 +153,16 @@ def test_a_status_is_an_error_with_all_that_came(
     assert (error.headers["RETRY-AFTER"], error.body) == ("7", body.decode())
 
 
-def test_a_redirect_is_not_followed(
-    call: Callable[[HTTPProvider, Request], object], serve: Callable[[Script], RawServer]
-) -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(path: Path, serve: Callable[[Script], RawServer], status: int) -> None:
     """A key never goes to another address than the one it was given for."""
     other = serve(answering(http(ANSWER)))
-    made = provider(serve(answering(http(b"", "307 Moved", location=other.url))).url)
-    error = error_of(lambda: call(made, request()))
-    made.close()
-    assert (error.status, other.connections) == (307, 0)
-    assert "redirects (HTTP 307) to 127.0.0.1; redirects are not followed" in error.message
+    server = serve(answering(http(b"", f"{status} Moved", location=other.url)))
+    error = error_of(lambda: path(server.url, request()))
+    assert (error.status, len(server.requests), other.connections) == (status, 1, 0)
+    assert error.message.startswith(
+        f"127.0.0.1 redirects (HTTP {status}) to 127.0.0.1; redirects are not followed"
+    )
 
 
 def test_an_error_page_that_is_cut_keeps_its_status(
@@ -402,10 +402,11 @@ def test_a_bad_base_url_is_named(url: str) -> None:
     assert repr(url) in str(caught.value)
 
 
-def test_a_bad_base_url_does_not_show_its_password() -> None:
-    """User-info in a bad URL stays out of the message."""
+@pytest.mark.parametrize("url", ["ftp://user:hunter2@llm.test", "ftp://llm.test/?key=hunter2"])
+def test_a_bad_base_url_does_not_show_its_password(url: str) -> None:
+    """User-info and query of a bad URL stay out of the message."""
     with pytest.raises(ValueError, match="base_url") as caught:
-        provider("ftp://user:hunter2@llm.test")
+        provider(url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -416,23 +417,47 @@ def test_a_bad_base_url_does_not_show_its_password() -> None:
         {"api_key": None, "key_env": "LAB_KEY"},
         {"api_key": None, "headers": {"X-Api-Key": "abcdefgh"}},
         {"api_key": None, "headers": {"x-gateway-token": Secret("abcdefgh")}},
+        {"api_key": None, "query": "?key=abcdefgh"},
     ],
 )
-def test_a_key_over_plain_http_is_refused(options: dict[str, object]) -> None:
+def test_a_key_over_plain_http_is_refused(options: dict[str, str]) -> None:
     """A key, from wherever, does not cross a network unencrypted."""
     with pytest.raises(ValueError, match=r"unencrypted to llm\.test"):
-        provider("http://llm.test/v1", **options)
+        provider("http://llm.test/v1" + options.pop("query", ""), **options)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8", "dev.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "[::1]",
+        "127.8.8.8",
+        "dev.localhost",
+        "[::ffff:127.0.0.1]",
+    ],
+)
 def test_a_key_may_travel_within_the_machine(host: str) -> None:
     """Loopback needs no encryption."""
     assert provider(f"http://{host}:1/v1").missing_key is None
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1"])
-def test_what_only_looks_like_loopback_is_none(host: str) -> None:
-    """Names and addresses that begin like loopback are somewhere else."""
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0", "[::]", "10.0.0.1", "[::ffff:10.0.0.1]", "2130706433", "0x7f000001", "127.1", "127.0.0.1.",
+        "localhost.evil.test", "127.0.0.1.evil.test", "evil-localhost",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("proxied", [False, True])
+def test_what_only_looks_like_loopback_is_none(
+    monkeypatch: pytest.MonkeyPatch, host: str, proxied: bool
+) -> None:
+    """Names and addresses that begin like loopback are somewhere else, by a proxy on loopback too."""
+    if proxied:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:3128")
     with pytest.raises(ValueError, match="unencrypted"):
         provider(f"http://{host}/v1")
 
