@@ -1154,7 +1154,7 @@ def _with_body(error: ProviderError, body: Any) -> ProviderError:
 
 
 @given(error=errors, wire=st.sampled_from(["openai", "anthropic", "gemini", "ollama"]), now=st.datetimes())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_anything_is_classified(error: ProviderError, wire: str, now: datetime) -> None:
     """Whatever comes, there is a verdict, and its wait is a wait."""
     verdict = classify(error, wire=wire, now=now)
@@ -1202,7 +1202,7 @@ def verdict_of(case: dict[str, Any], **changed: Any) -> Verdict:
 
 
 @given(case=st.sampled_from(ANSWERED), random=st.randoms())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_order_and_case_of_headers(case: dict[str, Any], random: Any) -> None:
     """Headers mean the same in any order and any case, as a mapping or as pairs."""
     named = [(random.choice((n.lower(), n.upper(), n.title())), v) for n, v in case["headers"].items()]
@@ -1241,7 +1241,7 @@ def test_wrapped_body(wrap: Any) -> None:
     wraps=st.lists(st.sampled_from(["list", "detail", "string", "blanks"]), max_size=3),
     last=st.sampled_from(["blanks", "bom", "bytes", "read"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_body_wrapped_again_and_again(case: dict[str, Any], wraps: list[str], last: str) -> None:
     """Nor do several around each other, up to three texts deep."""
     body = case["body"].lstrip("\ufeff")
@@ -1277,7 +1277,7 @@ SPEAKING = [case for case in PLAIN if sentence_in(json.loads(case["body"].lstrip
 
 
 @given(case=st.sampled_from(SPEAKING), prompt=st.sampled_from(PROMPTS), echo=st.sampled_from(ECHOES))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_echoed_prompt(case: dict[str, Any], prompt: str, echo: str) -> None:
     """A prompt that is repeated behind the provider's sentence decides nothing."""
     body = json.loads(case["body"].lstrip("\ufeff"))

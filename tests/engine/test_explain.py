@@ -475,7 +475,7 @@ def members(error: BaseException) -> int:
 
 
 @given(error=wrapped)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_anything_has_two_lines(error: Exception) -> None:
     """Whatever comes, there are two lines for each failure in it, and nothing that moves a cursor."""
     lines = explain(error).splitlines()

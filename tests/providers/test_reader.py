@@ -102,7 +102,7 @@ def test_an_error_before_the_first_text_leaves_no_content(case: dict[str, Any]) 
     assert (reading.error is not None and not content) == case["error_before_first_text"]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_a_stream_reads_the_same_however_it_is_cut(data: st.DataObject) -> None:
     """Where the network cuts the bytes has no influence on chunks, answer and error."""
@@ -129,7 +129,7 @@ def test_a_failure_in_a_200_is_of_the_kind_of_its_label(case: dict[str, Any]) ->
 # Anything may come
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.sampled_from(sorted(SPEAKERS)),
     st.sampled_from([b"data: ", b"[", b"{", b"", b"\xef\xbb\xbf{"]),
@@ -155,7 +155,7 @@ def messages(wire: Speaker) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("name", SPEAKERS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_any_json_is_an_answer_or_a_provider_error(name: str, data: st.DataObject) -> None:
     """Members of the wrong type raise nothing but a ProviderError, streamed or not."""

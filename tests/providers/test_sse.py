@@ -155,7 +155,7 @@ STREAM = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(body=STREAM, places=st.lists(st.integers(0, 80), max_size=10))
 @example(body=b"data: \xe2\x82\xac\r\n\r\n", places=[7, 8, 10, 12])
 def test_where_the_bytes_are_cut_does_not_matter(body: bytes, places: list[int]) -> None:
@@ -165,7 +165,7 @@ def test_where_the_bytes_are_cut_does_not_matter(body: bytes, places: list[int])
     assert decoded(*pieces, end=True) == decoded(body, end=True)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(STREAM)
 def test_events_are_those_of_a_plain_reading(body: bytes) -> None:
     """The fast decoder agrees with one written line by line from the standard's text."""

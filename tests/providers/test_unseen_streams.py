@@ -66,7 +66,7 @@ def test_it_reads_as_labelled(wire: str, case: Unseen, cut: str) -> None:
     assert differences(case, wire, read(WIRES[wire], *pieces)) == {}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(which=st.sampled_from(CASES), places=st.lists(st.integers(0, 1 << 16), max_size=20))
 def test_it_reads_the_same_however_it_is_cut(which: tuple[str, Unseen], places: list[int]) -> None:
     """Where the network cuts the bytes has no influence on chunks, answer and error."""
