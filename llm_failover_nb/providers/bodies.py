@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
+from llm_failover_nb.engine.secret import redact
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -171,7 +172,7 @@ def _slices(data: bytes) -> Iterator[bytes]:
 
 def _no_answer(why: str) -> ProviderError:
     return ProviderError(
-        f"the body is no answer of a model: {why}; check base_url",
+        f"the body is no answer of a model: {redact(why)}; check base_url",  # a header may be quoted in it
         kind=ErrorKind.TRANSIENT,
         reason="malformed",
     )

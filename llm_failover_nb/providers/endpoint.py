@@ -26,6 +26,8 @@ _KEY_NAMES = ("authorization", "cookie", "key", "secret", "token")  # how the na
 
 def sealed_key(api_key: str | Secret | None) -> Secret | None:
     """``api_key`` as a Secret: to be rebound before anything can fail, for tracebacks show arguments."""
+    if not isinstance(api_key, str | Secret | None):
+        raise TypeError(f"api_key is a str or a Secret, not {type(api_key).__name__}; give the key as text")
     return Secret(api_key.strip()) if isinstance(api_key, str) else api_key
 
 
@@ -53,6 +55,8 @@ def _is_key(name: str, value: str) -> bool:
 
 
 def _sealed(name: str, value: str | Secret) -> str | Secret:
+    if not isinstance(value, str | Secret):
+        raise TypeError(f"the header {name!r} is a str or a Secret, not {type(value).__name__}; give text")
     if isinstance(value, str) and _is_key(name, value):
         Secret(value.rpartition(" ")[2] or value)  # masked alone, too: "Bearer" need not come back with it
         return Secret(value)

@@ -20,6 +20,9 @@ __all__ = ["Exchange"]
 
 _now = SystemClock.monotonic
 
+# Seconds that the page of an error may take: its status is known, and the next attempt waits for it.
+_ERROR_PAGE = 5.0
+
 
 class Exchange:
     """One exchange: how long its parts may take, and, as a context manager, what its failures mean.
@@ -45,6 +48,13 @@ class Exchange:
         self._first_token = None if limits.first_token is None or not stream else now + limits.first_token
         self.answered = False  # the response's head is here
         self.content = False  # and something that was said
+
+    def begun(self, status: int) -> None:
+        """The response's head is here, with this status."""
+        self.answered = True
+        if status >= 300:
+            end = _now() + _ERROR_PAGE
+            self._end = end if self._end is None else min(self._end, end)
 
     def until(self) -> float | None:
         """When the next read from the network must be done, on the monotonic clock.

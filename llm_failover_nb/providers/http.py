@@ -212,7 +212,7 @@ class HTTPProvider(BaseProvider):
                 response = self._client.send(outgoing, stream=True, follow_redirects=False)
             else:
                 response = self._connections.send(outgoing)
-        exchange.answered = True
+        exchange.begun(response.status_code)
         return response
 
     async def _asend(self, outgoing: httpx.Request, exchange: Exchange) -> httpx.Response:
@@ -221,7 +221,7 @@ class HTTPProvider(BaseProvider):
                 response = await self._async_client.send(outgoing, stream=True, follow_redirects=False)
             else:
                 response = await self._async_connections.send(outgoing)
-        exchange.answered = True
+        exchange.begun(response.status_code)
         return response
 
     # An answer comes in

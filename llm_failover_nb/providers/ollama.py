@@ -116,6 +116,10 @@ def _is_stream(text: str) -> bool:
     return text.startswith("{") and "\n" in text
 
 
+def _is_part(message: Json) -> bool:
+    return message.get("done") is False
+
+
 def _part(message: Json, text: str) -> Part | None:
     done = message.get("done") is True
     said = message.get("message")
@@ -159,4 +163,5 @@ _WIRE = Wire(
     missing='its last line, "done": true',
     framing=_framing,
     is_stream=_is_stream,
+    is_part=_is_part,
 )

@@ -280,7 +280,13 @@ class _Answer:
             self.said.add(chunk.text, chunk.kind, chunks)
 
 
-_WIRE = Wire(answer=_Answer, missing="a finish reason or [DONE]")
+def _is_part(message: Json) -> bool:
+    """Whether it is a chunk of a stream, and not the last one: a whole answer has a message, not a delta."""
+    choice = _first_choice(message.get("choices")) or NO_JSON
+    return not choice.get("message") and "delta" in choice and _finish_of(choice) is None
+
+
+_WIRE = Wire(answer=_Answer, missing="a finish reason or [DONE]", is_part=_is_part)
 
 
 class _ToolCalls:

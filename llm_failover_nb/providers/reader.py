@@ -51,6 +51,10 @@ class Answer(Protocol):
         ...
 
 
+def _is_no_part(_: Json) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
     """What the reader asks of a wire.
@@ -61,12 +65,15 @@ class Wire:
         framing: Given the first character of a stream, how it is split; ``None`` for a body kept whole.
         is_stream: Whether the text of a body that is no object is a stream, as some relays send unasked. Of
             such a text ``framing`` knows how it is split.
+        is_part: Whether the only message of a body says itself that it is a part and more was to come: what
+            a stream sent unasked leaves when it is cut after its first message.
     """
 
     answer: Callable[[], Answer]
     missing: str
     framing: Callable[[bytes], Framing | None] = server_sent
     is_stream: Callable[[str], bool] = is_event_stream
+    is_part: Callable[[Json], bool] = _is_no_part
 
 
 class Reader:
@@ -132,7 +139,7 @@ def read_whole(body: bytes, wire: Wire) -> Response:
     except (ValueError, RecursionError):
         message = None
     if isinstance(message, dict):
-        return _only(message, text, wire.answer())
+        return _only(message, text, wire)
     if wire.is_stream(text):
         return _streamed(body, Reader(wire))
     if message is None:
@@ -140,8 +147,11 @@ def read_whole(body: bytes, wire: Wire) -> Response:
     raise failure_told(message, text) or malformed(text, "it is no JSON object")
 
 
-def _only(message: Json, text: str, answer: Answer) -> Response:
+def _only(message: Json, text: str, wire: Wire) -> Response:
+    answer = wire.answer()
     answer.take_whole(message, text)
+    if wire.is_part(message):
+        raise cut(answer.said, wire.missing)
     answer.said.end([])
     return answer.response()
 

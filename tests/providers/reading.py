@@ -239,7 +239,7 @@ SPEAKERS = {
         text=lambda piece: _line(content=piece),
         thought=lambda piece: _line(thinking=piece),
         end=lambda finish: _line(done=True) | {"done_reason": finish},
-        whole=lambda text, finish: _line(content=text) | {"done": finish is not None, "done_reason": finish},
+        whole=lambda text, finish: _line(content=text) | {"done": True, "done_reason": finish},
         stop="stop",
         endings=(b"\n", b"\r\n", b"\n\n"),
         words="message content thinking tool_calls function arguments response done error done_reason "

@@ -119,7 +119,7 @@ def test_a_tool_call_is_handed_on_in_whole_characters() -> None:
 
 def test_a_completion_has_whole_characters() -> None:
     """Halves of characters are joined, or replaced."""
-    answer = answered(said("\ud83d\ude00 \ud83d", thinking="\ude00"))
+    answer = answered(said("\ud83d\ude00 \ud83d", thinking="\ude00") | {"done": True})
     assert (answer.text, answer.reasoning) == ("\U0001f600 \ufffd", "\ufffd")
 
 
@@ -150,6 +150,11 @@ def test_an_object_over_several_lines_is_a_whole_answer() -> None:
 def test_an_empty_answer_may_be_meant(finish: str) -> None:
     """A limit reached before the first word, or a model that was only loaded, explains the silence."""
     assert answered(done(finish)).finish_reason == finish
+
+
+def test_a_completion_that_is_not_done_was_cut() -> None:
+    """The first line of a stream sent unasked is a whole object, and says itself that more was to come."""
+    assert refused(DIALECT, json.dumps(said("Hel")).encode()).reason == "cut"
 
 
 # Streams

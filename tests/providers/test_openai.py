@@ -490,3 +490,9 @@ def test_the_terminal_marker_ends_the_reading() -> None:
     reader = DIALECT.reader()
     reader.feed(events(delta(content="x")))
     assert (reader.finished, reader.feed(events(delta(content="y")))) == (True, [])
+
+
+def test_a_chunk_alone_is_a_cut_stream() -> None:
+    """Whole answers have a message; a delta without a finish reason is what came before the cut."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Hel"}, "finish_reason": None}]}
+    assert refused(DIALECT, json.dumps(chunk).encode()).reason == "cut"

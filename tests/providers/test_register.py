@@ -227,6 +227,19 @@ def test_what_is_refused_does_not_show_its_key(given, registry):
     assert [text for text in [*shown, str(caught.value)] if KEY in text] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"api_key": 5}, "api_key is a str or a Secret, not int"),
+        ({"headers": {"x-team": 5}}, "the header 'x-team' is a str or a Secret, not int"),
+    ],
+)
+def test_what_is_no_text_is_refused_at_once(given, said, registry):
+    """Not in the first call, and not in words that speak of something else."""
+    with pytest.raises(TypeError, match=said):
+        register_provider("lab", base_url=URL, registry=registry, **given)
+
+
 @pytest.mark.parametrize("pasted", ["sk-canary-1234", "AIzaCanaryCanaryCanaryCanaryCanary1", ""])
 def test_a_key_pasted_for_its_variables_name_is_not_repeated(pasted):
     """Neither in the error nor, later, in every cell that misses the key."""

@@ -20,7 +20,7 @@ from llm_failover_nb.providers.gemini import GeminiDialect
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.ollama import OllamaDialect
 from llm_failover_nb.providers.openai import OpenAIDialect
-from tests.providers.calls import STREAMS, Driver, Path, error_of, request, text_of
+from tests.providers.calls import KEY, STREAMS, Driver, Path, error_of, request, text_of
 from tests.providers.raw_server import (
     ANSWER,
     DONE,
@@ -75,6 +75,14 @@ def test_what_cannot_be_unpacked_is_malformed(
     made = ask(answering(http(b"not gzip", content_encoding="gzip")))
     error = error_of(lambda: call(made, request()))
     assert (error.reason, error.kind) == ("malformed", ErrorKind.TRANSIENT)
+
+
+def test_a_packing_that_quotes_the_key_is_masked(
+    call: Callable[[HTTPProvider, Request], object], ask: Callable[..., HTTPProvider]
+) -> None:
+    """A header that is named in a message may hold what was sent, in any form."""
+    made = ask(answering(http(b"not gzip", content_encoding=f"gzip, {KEY.encode().hex()}")))
+    assert KEY.encode().hex() not in error_of(lambda: call(made, request())).message
 
 
 # What has no end

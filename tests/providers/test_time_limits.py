@@ -14,6 +14,7 @@ import pytest
 from llm_failover_nb import BenchRegistry, DeadlineExceeded, EventLog, Registry, parse_chain
 from llm_failover_nb.engine.errors import ErrorKind
 from llm_failover_nb.engine.types import Request, Timeouts
+from llm_failover_nb.providers import exchange
 from llm_failover_nb.providers.http import HTTPProvider
 from llm_failover_nb.providers.network import TimedBackend
 from tests.providers.calls import (
@@ -138,6 +139,17 @@ def test_an_error_page_that_trickles_keeps_its_status(
     server = serve(once(sending(head), lambda connection: connection.repeat(b"x", pause=0.02)))
     error = error_of(lambda: path(server.url, request(attempt=0.3)))
     assert (error.status, error.body[:1]) == (503, "x")
+
+
+def test_an_error_page_is_not_waited_for_long(
+    path: Path, serve: Callable[[Script], RawServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status is known; a server that stalls in it does not hold up the next attempt."""
+    monkeypatch.setattr(exchange, "_ERROR_PAGE", 0.2)
+    server = serve(once(sending(b"HTTP/1.1 503 Down\r\ncontent-length: 1000\r\n\r\nx"), silent))
+    start = time.perf_counter()
+    error = error_of(lambda: path(server.url, request()))
+    assert (error.status, error.body, time.perf_counter() - start < 4) == (503, "x", True)
 
 
 # The deadline over the whole call
