@@ -177,7 +177,7 @@ class _Reader:
         local = self._table("local", top.get("local", {}))
         self._only_known(local, _LOCAL_KEYS, within="local")
         return Settings(
-            aliases=self._texts("aliases", top.get("aliases", {})),
+            aliases=self._aliases(self._texts("aliases", top.get("aliases", {}))),
             chain=self._filled("chain", top["chain"]) if "chain" in top else None,
             local=self._models(self._texts("local.models", local.get("models", {}))),
             providers=MappingProxyType(
@@ -204,6 +204,15 @@ class _Reader:
                 hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
                 name = f"{within}.{key}" if within else key
                 raise self._error(name, f"the key {name} is not known; {hint}")
+
+    def _aliases(self, targets: Mapping[str, str]) -> Mapping[str, str]:
+        for alias in targets:
+            if not alias or set(alias) & set("/, \t\n"):
+                raise self._error(
+                    f"aliases.{alias}",
+                    f"{alias!r} is no name for an alias: give it one without slash, comma or space",
+                )
+        return targets
 
     def _models(self, files: Mapping[str, str]) -> Mapping[str, Path]:
         if EMBEDDED_MODEL in files:

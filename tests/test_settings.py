@@ -247,6 +247,11 @@ def test_a_base_url_may_be_any_of_the_web(file: Path, url: str) -> None:
             "'a/b' is no name for a provider: give it one without slash, comma or space",
         ),
         (
+            '[aliases]\n"a,b" = "sim/echo"',
+            2,
+            "'a,b' is no name for an alias: give it one without slash, comma or space",
+        ),
+        (
             "[providers.lab]\nkey_env = 'LAB_KEY'",
             1,
             'providers.lab has no base_url; write base_url = "https://llm.example.org/v1"',
