@@ -231,6 +231,12 @@ def test_402_with_a_billing_code_ignores_a_cooldown() -> None:
     assert (verdict.kind, verdict.retry_after) == (AUTH_DEAD, None)
 
 
+def test_402_with_a_billing_code_is_about_money() -> None:
+    """Whatever other code comes with it."""
+    verdict = classify(answered(402, said("", type="invalid_prompt", code="insufficient_credits")))
+    assert verdict.reason == "quota"
+
+
 def test_402_with_a_cooldown() -> None:
     """A 402 that names a wait is a limit that passes."""
     verdict = classify(answered(402, headers={"Retry-After": "5"}))
@@ -257,6 +263,17 @@ def test_403_challenge() -> None:
     """A challenge page came from the edge; the provider never saw the request."""
     verdict = classify(answered(403, "<html>", headers={"CF-Mitigated": "challenge"}))
     assert (verdict.kind, verdict.reason) == (TRANSIENT, "connection")
+
+
+def test_429_challenge() -> None:
+    """On another status than 403 the edge says no more than the status does."""
+    assert classify(answered(429, headers={"CF-Mitigated": "challenge"})).reason == "rate_limit"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(400, "server_error"), (429, "rate_limit")])
+def test_response_that_asks_to_be_retried(status: int, reason: str) -> None:
+    """A 400 that asks for it is no fault of the request's; a status that says as much itself decides."""
+    assert classify(answered(status, headers={"X-Should-Retry": "true"})).reason == reason
 
 
 # Codes
@@ -394,10 +411,12 @@ def test_body_without_end() -> None:
     assert classify(answered(400, {"error": {"errors": [deep] * 20}})).reason == "bad_request"
 
 
-def test_body_as_bytes() -> None:
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_body_as_bytes(kind: type[bytes | bytearray]) -> None:
     """Bytes are read as UTF-8, broken ones included."""
     error = answered(400)
-    error.body = b'\xef\xbb\xbf{"error":{"message":"\xff","code":"invalid_api_key"}}'  # type: ignore[assignment]  # on purpose
+    body = b'\xef\xbb\xbf{"error":{"message":"\xff","code":"invalid_api_key"}}'
+    error.body = kind(body)  # type: ignore[assignment]  # on purpose
     assert classify(error).reason == "credentials"
 
 
@@ -406,6 +425,7 @@ def test_body_as_bytes() -> None:
     [
         ({"error": {"code": 429}}, "rate_limit"),
         ({"error": {"code": "503"}}, "overloaded"),
+        ({"error": {"code": 401, "type": "server_error"}}, "credentials"),
         ({"error": {"code": 400, "message": "Your credit balance is too low"}}, "quota"),
         ({"error": {"type": "authentication_error"}}, "credentials"),
         ({"error": {"type": "invalid_request_error"}}, "bad_request"),
@@ -424,6 +444,8 @@ def test_body_as_bytes() -> None:
         ({"choices": [{"message": {"content": "Your API key is invalid"}}]}, "malformed"),
         ('{"choices": [{"message": {"content": "The capi', "cut"),
         ("<html>", "malformed"),
+        ("<html>The server is busy", "malformed"),
+        ("Your credit balance is too low", "malformed"),
     ],
 )
 def test_success_that_is_none(body: object, reason: str) -> None:
@@ -538,6 +560,7 @@ FILTERED = (
         (429, "Limit 6000, Requested 8000.", "context_length"),
         (429, "Limit 6,000, Used 5,000, Requested 8,000.", "context_length"),
         (429, "Limit 6000, Used 5000, Requested 2000.", "rate_limit"),
+        (429, "Limit 6000, Used 5000, Requested 6000.", "rate_limit"),
         (429, "The model is overloaded", "overloaded"),
         (429, "We see high traffic", "overloaded"),
         (429, "The endpoint is not ready", "overloaded"),

@@ -297,3 +297,34 @@ def test_placeholders_of_local_servers_are_words(placeholder):
     """Who wants no key is given a word for one; masking it would mask texts."""
     Secret(placeholder)
     assert redact(f"install {placeholder} first") == f"install {placeholder} first"
+
+
+def test_a_character_of_two_halves_is_masked():
+    """JSON writes rare characters as two escapes."""
+    Secret("sk-\U0001f511-canary")
+    assert redact(json.dumps("key sk-\U0001f511-canary refused")) == f'"key {MASK} refused"'
+
+
+def test_secrets_that_overlap_are_masked_together():
+    """Neither leaves the part that the other does not have."""
+    Secret("canary-one-two")
+    Secret("one-two-finch")
+    assert redact("a canary-one-two-finch b") == f"a {MASK} b"
+
+
+def test_a_secret_within_another_ends_no_mask():
+    """What is found inside a masked place does not shorten it."""
+    Secret("sk-canary-long-tail")
+    Secret("canary")
+    assert redact("with sk-canary-long-tail!") == f"with {MASK}!"
+
+
+def test_a_secret_that_overlaps_itself_is_masked():
+    """A key of one syllable leaves none of it."""
+    Secret("abcabcabc")
+    assert redact("abcabcabcabc") == MASK
+
+
+def test_a_secret_is_told_from_others_in_a_set():
+    """Equal secrets are one."""
+    assert len({Secret(KEY), Secret(KEY), Secret(f"{KEY}2")}) == 2

@@ -532,3 +532,15 @@ def test_an_exception_that_is_not_the_networks_is_left_alone() -> None:
         pytest.raises(RuntimeError, match="mine"),
     ):
         provider("https://llm.test/v1", client=client).complete(request())
+
+
+def test_a_key_in_the_query_over_plain_http_is_refused() -> None:
+    """Gateways that take their key in the address are no exception."""
+    with pytest.raises(ValueError, match=r"unencrypted to llm\.test") as caught:
+        provider("http://llm.test/v1?key=sk-canary-in-query", api_key=None)
+    assert "in-query" not in str(caught.value)
+
+
+def test_a_version_in_the_query_is_no_key() -> None:
+    """It may cross any network."""
+    assert provider("http://llm.test/v1?api-version=7", api_key=None).missing_key is None
