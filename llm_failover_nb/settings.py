@@ -60,6 +60,12 @@ _WIRES = ("anthropic", "gemini", "ollama", "openai")
 _KEY_HEADERS = ("authorization", "cookie", "key", "secret", "token")  # how the names of such headers end
 _LONGEST_LOWER_NAME = 24  # a variable that is not upper case, and longer than this, is rather a key
 
+# What is longer may be a key; what looks like a host and a path is none.
+_LONGEST_SHOWN = 20
+_ADDRESS = re.compile(
+    r"(?:\w{1,10}://)?(?:[\w-]{1,30}(?:\.[\w-]{1,30}){1,5}|localhost)(?::\d{1,5})?(?:/[\w.-]{1,20}){0,5}/?"
+)
+
 _TABLE = re.compile(r"\s*\[+([^\]]+)\]")
 _SETTING = re.compile(r"\s*([^=#\[]+?)\s*=")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -257,7 +263,7 @@ class _Reader:
             parts = urlsplit(url)
             whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError as error:
-            raise self._error(name, f"{name} {shown!r} is no URL: {error}") from None
+            raise self._error(name, f"{name} {_shown(shown)} is no URL: {error}") from None
         if "@" in parts.netloc:
             raise self._error(
                 name,
@@ -267,7 +273,7 @@ class _Reader:
         if not whole:
             raise self._error(
                 name,
-                f"{name} {shown!r} does not begin with https:// or http:// and a host; write it whole: "
+                f"{name} {_shown(shown)} does not begin with https:// or http:// and a host; write it whole: "
                 'base_url = "https://llm.example.org/v1"',
             )
         return url
@@ -278,7 +284,7 @@ class _Reader:
             return wire
         near = difflib.get_close_matches(wire.lower(), _WIRES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of: {', '.join(_WIRES)}"
-        raise self._error(name, f"{name} {wire!r} is not known; {hint}")
+        raise self._error(name, f"{name} {_shown(wire)} is not known; {hint}")
 
     def _variable(self, name: str, value: object) -> str:
         if isinstance(value, str) and _could_be_a_variable(value.strip()):
@@ -293,7 +299,7 @@ class _Reader:
         if isinstance(value, bool):
             return value
         key = name.rpartition(".")[2]
-        raise self._error(name, f"{name} is true or false, not {value!r}; write {key} = true")
+        raise self._error(name, f"{name} is true or false, not {_shown(value)}; write {key} = true")
 
     def _headers(self, name: str, value: object) -> Mapping[str, str]:
         # The value is not shown: it may be one that carries a key.
@@ -322,13 +328,15 @@ class _Reader:
     def _table(self, name: str, value: object) -> Mapping[str, object]:
         if isinstance(value, dict):
             return value
-        raise self._error(name, f"{name} is a table, not {value!r}; write [{name}] and its keys below it")
+        raise self._error(
+            name, f"{name} is a table, not {_shown(value)}; write [{name}] and its keys below it"
+        )
 
     def _filled(self, name: str, value: object) -> str:
         if isinstance(value, str) and value.strip():
             return value.strip()
         key = name.rpartition(".")[2]
-        raise self._error(name, f'{name} is a text that is not empty, not {value!r}; write {key} = "…"')
+        raise self._error(name, f'{name} is a text that is not empty, not {_shown(value)}; write {key} = "…"')
 
     def _error(self, name: str, problem: str) -> SettingsError:
         return SettingsError(problem, path=self._file, line=_line_of(name, self._text))
@@ -337,6 +345,18 @@ class _Reader:
 def _could_be_a_variable(name: str) -> bool:
     """Whether this looks like a variable's name and not like a key that was pasted in its place."""
     return name.isidentifier() and name.isascii() and (name.isupper() or len(name) <= _LONGEST_LOWER_NAME)
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it; not where it may be a key that stands in the wrong place.
+
+    >>> _shown("opnai"), _shown(3), _shown("sk-0123456789abcdefghijklmn")
+    ("'opnai'", '3', 'what stands there (not shown here, in case it is a key)')
+    """
+    text = repr(value)
+    if len(text) <= _LONGEST_SHOWN or (isinstance(value, str) and _ADDRESS.fullmatch(value)):
+        return text
+    return "what stands there (not shown here, in case it is a key)"
 
 
 def _line_of(name: str, text: str) -> int | None:

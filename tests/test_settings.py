@@ -418,3 +418,23 @@ def test_providers_are_read_only(file: Path) -> None:
         providers["other"] = providers["lab"]  # type: ignore[index]  # the point of the test
     with pytest.raises(TypeError):
         providers["lab"].headers["x"] = "z"  # type: ignore[index]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'providers = "{key}"', 'providers.lab = "{key}"', 'aliases = "{key}"', 'local.models = "{key}"',
+        'providers.lab = {{ base_url = "{key}" }}', 'providers.lab = {{ base_url = ["{key}"] }}',
+        'providers.lab = {{ base_url = "https://llm.test/v1", wire = "{key}" }}',
+        'providers.lab = {{ base_url = "https://llm.test/v1", allow_http = "{key}" }}',
+        'providers.lab = {{ base_url = "https://llm.test/v1", key_env = "{key}" }}', 'chain = ["{key}"]',
+    ],
+)  # fmt: skip
+def test_a_key_in_the_wrong_place_is_not_shown(tmp_path: Path, line: str) -> None:
+    """Whatever is wrong with the file, the message shows nothing that may be a key."""
+    key = "sk-canary-0123456789abcdef"
+    file = tmp_path / "settings.toml"
+    file.write_text(line.format(key=key))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert key not in str(caught.value)
