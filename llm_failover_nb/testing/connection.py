@@ -175,12 +175,13 @@ class Connection:
     def _chunked_content(self) -> bytes | None:
         content = bytearray()
         while True:
-            size = self._take_line()
-            if _CHUNK_SIZE.fullmatch(size) is None or len(content) > _LARGEST_BODY:
+            line = self._take_line()
+            size = int(line, 16) if _CHUNK_SIZE.fullmatch(line) else _LARGEST_BODY + 1
+            if len(content) + size > _LARGEST_BODY:
                 return None
-            content += self._take(int(size, 16))
+            content += self._take(size)
             self._take_line()  # behind each chunk, and behind the last, which is empty
-            if int(size, 16) == 0:
+            if size == 0:
                 return bytes(content)
 
     def _take_line(self) -> bytes:

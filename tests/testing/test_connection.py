@@ -86,7 +86,7 @@ def test_a_client_that_waits_to_be_asked_is_asked(server):
     [
         chunked_request(b"{}", end=b"x\r\n\r\n"),
         chunked_request(end=b"-1\r\n\r\n"),
-        chunked_request(end=b"fffffffff\r\n\r\n"),
+        chunked_request(end=b"fffffff\r\n\r\n"),
         chunked_request(end=b"1" * 70_000),
         b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
     ],
