@@ -6,6 +6,7 @@ What the other wires write is in ``test_writers``, what callers make of it in ``
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zlib
 
 import httpx
@@ -305,6 +306,21 @@ def test_what_has_no_end_goes_on_until_the_client_leaves(server, model, stream, 
             got += connection.recv(65_536)
     assert server.wait_closed(10)
     assert (server.requests[0].answered, b"[DONE]" in got) == (False, False)
+
+
+@pytest.mark.parametrize("model", ["endless", "big", "header", "headers"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_large_is_made_piece_by_piece(server, model, stream):
+    """The server holds no more of it at a time than a socket does."""
+    buffer, got = bytearray(1024 * 1024), 0
+    with raw_connection(server, model, stream=stream) as connection:
+        connection.recv(1)
+        tracemalloc.start()
+        while got < 30_000_000:
+            got += connection.recv_into(buffer)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize("model", ["endless", "bomb", "header", "headers"])
