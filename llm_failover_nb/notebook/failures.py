@@ -18,7 +18,7 @@ from llm_failover_nb.engine.explain import explain
 from llm_failover_nb.notebook.arguments import ArgumentError
 from llm_failover_nb.notebook.render import Row
 
-__all__ = ["CellFailed", "CellLog", "Failures", "in_variable", "last_error"]
+__all__ = ["CellFailed", "CellLog", "Failures", "in_variable", "last_error", "of_plain_cell"]
 
 
 class CellFailed(FailoverError):
@@ -121,6 +121,16 @@ def last_error() -> Failures | None:
     if not isinstance(error, BaseException):
         return None
     return Failures(f"the last error of the notebook: {type(error).__name__}", tuple(_apart(error)))
+
+
+def of_plain_cell(error: BaseException | None) -> Failures | None:
+    """What ended a cell that called a chain from Python; ``None`` where that was no failure of a model.
+
+    A ``%%llm`` cell knows its own failures.
+    """
+    if not isinstance(error, FailoverError) or isinstance(error, CellFailed):
+        return None
+    return Failures(f"what ended the last call in Python: {type(error).__name__}", tuple(_apart(error)))
 
 
 def _apart(error: BaseException, spec: str = "") -> Iterator[tuple[str, BaseException]]:

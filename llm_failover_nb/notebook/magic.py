@@ -31,7 +31,14 @@ from llm_failover_nb.notebook.arguments import (
     parse_optional,
     parse_spec,
 )
-from llm_failover_nb.notebook.failures import CellFailed, CellLog, Failures, in_variable, last_error
+from llm_failover_nb.notebook.failures import (
+    CellFailed,
+    CellLog,
+    Failures,
+    in_variable,
+    last_error,
+    of_plain_cell,
+)
 from llm_failover_nb.notebook.inventory import Inventory, matching, nearest
 from llm_failover_nb.notebook.live import CellScreen, Live
 from llm_failover_nb.notebook.settings_file import SettingsFile
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas as pd
-    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
     from llm_failover_nb.engine.model import RequestFields
 
@@ -183,9 +190,14 @@ class LLM:
         self._settings.follow(settings)
         return settings
 
+    def ran(self, result: ExecutionResult) -> None:
+        """Note what a cell of plain Python ended with: of a group of exceptions IPython keeps nothing."""
+        self._failures = of_plain_cell(result.error_in_exec) or self._failures
+
     def withdraw(self) -> None:
-        """Take back what the settings file brought into the registry."""
+        """Take back what the settings file brought into the registry, and look at no further cell."""
         self._settings.follow(Settings())
+        self._shell.events.unregister("post_run_cell", self.ran)
 
     # The subcommands
 
@@ -268,6 +280,7 @@ def load(shell: InteractiveShell) -> None:
     """Add ``%%llm`` and ``%llm`` to a shell; where they are already, put them there anew."""
     unload(shell)
     magics = LLM(shell)
+    shell.events.register("post_run_cell", magics.ran)
     shell.magics_manager.register_function(magics.line, "line", _NAME)
     shell.magics_manager.register_function(magics.cell, "cell", _NAME)
 
@@ -276,8 +289,8 @@ def unload(shell: InteractiveShell) -> None:
     """Take away what :func:`load` added; magics of that name that are not ours stay."""
     manager = shell.magics_manager
     ours = [table for table in manager.magics.values() if _is_ours(table.get(_NAME))]
-    for table in ours:
-        table.pop(_NAME).__self__.withdraw()
+    for magics in {id(magic): magic for magic in (table.pop(_NAME).__self__ for table in ours)}.values():
+        magics.withdraw()
     if ours:
         # The manager keeps what was registered as a function on an object of its own, too.
         vars(manager.user_magics).pop(_NAME, None)

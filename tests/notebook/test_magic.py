@@ -600,11 +600,31 @@ def test_explain_an_interrupted_cell(unfailed: Kernel, server: FaultServer) -> N
 
 
 def test_explain_the_last_error(unfailed: Kernel) -> None:
-    """Where no cell has failed, the error that the notebook stopped at."""
-    unfailed.run("fo.parse_chain('sim/401').complete('hi')")
+    """Where no model has failed, the error that the notebook stopped at."""
+    unfailed.run("int('x')")
     cell = unfailed.run("%llm explain")
 
-    assert cell.text.startswith("the last error of the notebook: AllModelsFailed\nsim/401: ")
+    assert cell.text.startswith("the last error of the notebook: ValueError\n")
+
+
+def test_explain_a_call_in_python(unfailed: Kernel) -> None:
+    """What a cell of plain Python ended with is the last failure, also after a %%llm cell that failed."""
+    unfailed.run("%%llm chain=sim/503\nhi")
+    unfailed.run("fo.parse_chain('sim/401,sim/quota').complete('hi')")
+    unfailed.run("int('x')")
+    cell = unfailed.run("%llm explain")
+
+    assert cell.text.startswith("what ended the last call in Python: AllModelsFailed\n")
+    assert explained(cell) == ["sim/401", "sim/quota"]
+
+
+def test_unloading_looks_at_no_further_cell(shell: InteractiveShell) -> None:
+    """The hook is taken away with the magics, and loading again leaves one."""
+    before = len(shell.events.callbacks["post_run_cell"])
+    magic.load(shell)
+    assert len(shell.events.callbacks["post_run_cell"]) == before
+    magic.unload(shell)
+    assert len(shell.events.callbacks["post_run_cell"]) == before - 1
 
 
 def test_explain_a_variable(unfailed: Kernel) -> None:
