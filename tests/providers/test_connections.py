@@ -17,6 +17,7 @@ import pytest
 
 from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.types import Request, Response
+from llm_failover_nb.providers.connections import InFlight
 from llm_failover_nb.providers.http import HTTPProvider
 from tests.providers.calls import (
     LIMITS,
@@ -240,6 +241,13 @@ def test_aclose_leaves_the_calls_of_others_alone(serve: Callable[[Script], RawSe
         return answer, quick.text, closed, len(made._async_connections._held)
 
     assert asyncio.run(calls()) == ("hello", "hello", True, 1)
+
+
+def test_a_retired_transport_is_closed_after_the_last_exchange() -> None:
+    """Neither amid one nor after the first of two."""
+    in_flight = InFlight()
+    assert [in_flight.begin(), in_flight.begin()] == [True, True]
+    assert [in_flight.retire(), in_flight.end(), in_flight.end()] == [False, False, True]
 
 
 def test_a_failed_exchange_is_no_longer_in_flight(serve: Callable[[Script], RawServer]) -> None:

@@ -273,6 +273,13 @@ def test_half_a_key_is_not_shown_either(
     assert KEY[:6] not in error.message
 
 
+def test_half_a_key_is_not_kept_either(driver: Driver, ask: Callable[..., HTTPProvider]) -> None:
+    """The error keeps the first MiB of a body, and what it is cut through may be a key."""
+    page = f"{'x' * (1024 * 1024 - 10)}{KEY}{'y' * 100_000}"
+    error = error_of(lambda: driver.complete(ask(answering(http(page.encode()))), request()))
+    assert (KEY[:6] in error.body, 1024 * 1024 - 100 < len(error.body) < 1024 * 1024 + 100) == (False, True)
+
+
 @pytest.mark.parametrize("packing", ["identity", "gzip"])
 def test_no_traceback_of_an_oversized_body_shows_the_key(
     call: Callable[[HTTPProvider, Request], object],
