@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 
 import httpcore
@@ -18,6 +20,7 @@ class Slow(httpcore.NetworkStream):
         self.now = 0.0
         self.given: list[float | None] = []
         self.written = b""
+        self.closed = False
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._pass(timeout)
@@ -26,6 +29,15 @@ class Slow(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._pass(timeout)
         return b"x"
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        self._pass(timeout)
+        return self
+
+    def close(self) -> None:
+        self.closed = True
 
     def _pass(self, timeout: float | None) -> None:
         self.given.append(timeout)
@@ -41,6 +53,16 @@ class SlowBackend(httpcore.MockBackend):
 
     def connect_tcp(self, *args: object, **named: object) -> httpcore.NetworkStream:
         return self.stream
+
+
+class DeafBackend(SlowBackend):
+    """Reaches nobody, and takes a second to notice."""
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, *args: object, **named: object
+    ) -> httpcore.NetworkStream:
+        self.stream._pass(timeout)
+        raise httpcore.ConnectTimeout(host)
 
 
 @pytest.fixture
@@ -90,6 +112,40 @@ def test_until_the_handshakes_all_is_connecting(backend: SlowBackend, until: flo
         stream.read(1)
         stream.read(1)
     assert backend.stream.given == [2.0, 1.0, 0.001]
+
+
+def test_after_the_handshakes_nothing_is_connecting(backend: SlowBackend) -> None:
+    """An answer over TLS may take longer than it takes to connect."""
+    limit = Limit()
+    with limit.until(None):
+        stream = TimedBackend(backend, limit, handshakes=1).connect_tcp("127.0.0.1", 80, timeout=2.0)
+        stream.start_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "model.test", 2.0).read(1, 9.0)
+    assert backend.stream.given == [2.0, 9.0]
+
+
+def test_a_connection_without_time_for_its_handshake_is_closed(backend: SlowBackend) -> None:
+    """Nobody else would: no pool has it yet."""
+    limit = Limit()
+    with limit.until(1.0):
+        stream = TimedBackend(backend, limit, handshakes=1).connect_tcp("127.0.0.1", 80, timeout=9.0)
+        stream.write(b"CONNECT")
+        with pytest.raises(httpcore.ConnectTimeout):
+            stream.start_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "model.test", 9.0)
+    assert backend.stream.closed
+
+
+def test_addresses_share_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead one leaves some of it to the next; the last has all that is left."""
+    backend, limit, lookup = DeafBackend(), Limit(), socket.getaddrinfo
+
+    def both(host: str, *rest: object, **named: object) -> list[object]:
+        return [entry for each in ("127.0.0.2", "127.0.0.1") for entry in lookup(each, *rest, **named)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(network, "_now", lambda: backend.stream.now)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with limit.until(None), pytest.raises(httpcore.ConnectTimeout):
+        TimedBackend(backend, limit).connect_tcp("model.test", 80, timeout=4.0)
+    assert backend.stream.given == [2.0, 3.0]
 
 
 def test_a_limit_is_a_threads_own(backend: SlowBackend) -> None:
