@@ -17,6 +17,7 @@ import pytest
 
 from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.types import Request, Response
+from llm_failover_nb.providers.async_connections import _wire
 from llm_failover_nb.providers.connections import InFlight
 from llm_failover_nb.providers.http import HTTPProvider
 from tests.providers.calls import (
@@ -521,3 +522,22 @@ def test_a_server_that_stays_after_the_end_of_a_stream_is_left(
     assert driver.stream(made, request())[-1].kind == "done"
     assert server.hung_up.wait(5)
     made.close()
+
+
+def test_a_server_that_refuses_before_it_has_read_is_left(serve: Callable[[Script], RawServer]) -> None:
+    """What it has not taken of a long prompt is not kept for it, for it may never take it."""
+
+    def refuse(connection: Connection) -> None:
+        connection.socket.recv(1000)
+        connection.send(http(b"too large", "413 Too Large"))
+        connection.server.stopping.wait(30)
+
+    made = provider(serve(refuse).url)
+
+    async def call() -> tuple[int | None, int | None]:
+        with pytest.raises(ProviderError) as caught:
+            await made.acomplete(Request("x" * 20_000_000, model="m", timeouts=LIMITS))  # type: ignore[arg-type]
+        wire = _wire.get()
+        return caught.value.status, wire and wire.get_write_buffer_size()
+
+    assert asyncio.run(call()) == (413, 0)
