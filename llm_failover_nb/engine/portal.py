@@ -23,6 +23,9 @@ __all__ = ["AsyncFromSync", "Calls", "Portal", "SyncFromAsync", "calls_of", "in_
 
 T = TypeVar("T")
 
+# Seconds between two looks of a loop that waits for the portal: well under what an interrupt may take.
+_WAKE = 0.05
+
 
 class Portal:
     """An event loop in a daemon thread, started on first use and again after a fork, stopped at exit."""
@@ -40,15 +43,28 @@ class Portal:
         Raises:
             RuntimeError: When called on the portal's own loop, which would wait for itself.
         """
-        try:
-            future = self._submit(work)
-        except BaseException:
-            work.close()
-            raise
+        future = self._submit(work)
         try:
             return future.result()
         except BaseException:
             # Without this the request goes on at the provider, and is billed.
+            future.cancel()
+            raise
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """:meth:`run`, awaited on another loop; a cancelled caller cancels it on the portal.
+
+        The other loop wakes some times a second meanwhile: a kernel acts on an interrupt only when its loop
+        does.
+        """
+        future = self._submit(work)
+        waiting = asyncio.wrap_future(future)
+        waiting.add_done_callback(_retrieve)
+        try:
+            while not waiting.done():
+                await asyncio.wait({waiting}, timeout=_WAKE)
+            return waiting.result()
+        except BaseException:
             future.cancel()
             raise
 
@@ -76,12 +92,18 @@ class Portal:
         thread.join(timeout=5)
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if threading.current_thread() is self._thread:
-            raise RuntimeError(
-                "a synchronous call was made on the package's own event loop, where it would wait for "
-                "itself; use acomplete or astream there"
-            )
-        return asyncio.run_coroutine_threadsafe(work, self._running_loop())
+        wrapped = _cancellable(work)
+        try:
+            if threading.current_thread() is self._thread:
+                raise RuntimeError(
+                    "a synchronous call was made on the package's own event loop, where it would wait for "
+                    "itself; use acomplete or astream there"
+                )
+            return asyncio.run_coroutine_threadsafe(wrapped, self._running_loop())
+        except BaseException:
+            wrapped.close()
+            work.close()
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -114,6 +136,23 @@ async def _serve(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]
     stop = asyncio.Event()
     started.set_result((asyncio.get_running_loop(), stop))
     await stop.wait()
+
+
+async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
+    """``work``, of whose failure nobody hears once it has been cancelled: the loop would report it."""
+    try:
+        return await work
+    except Exception:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
+
+
+def _retrieve(done: asyncio.Future[Any]) -> None:
+    """Ask for the failure of what nobody waits for any more, or the loop would report it as never retrieved."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def _next(chunks: AsyncIterator[T]) -> T:

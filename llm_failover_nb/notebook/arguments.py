@@ -1,7 +1,7 @@
-"""What a person types after ``%%llm`` and ``%llm``, as frozen data. No IPython here, and nothing is run.
+"""What a person types on the first line of ``%%llm``, as frozen data. No IPython here, and nothing is run.
 
-A key of ``%%llm`` is one row of ``KEYS`` and one field of :class:`CellArguments`; a subcommand of ``%llm``
-is one row of ``COMMANDS``. Help and error messages are made from these rows.
+A key is one row of ``KEYS`` and one field of :class:`CellArguments`. Help, error messages and completion are
+made from these rows. The lines of ``%llm`` are `commands.py`'s.
 """
 
 from __future__ import annotations
@@ -13,32 +13,37 @@ import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar, cast, get_args
 
 from llm_failover_nb.engine.errors import FailoverError
 
 __all__ = [
-    "COMMANDS",
+    "FORMATS",
     "KEYS",
     "ArgumentError",
     "CellArguments",
-    "Command",
+    "Format",
     "Key",
-    "parse_bench",
+    "nearest",
     "parse_cell",
-    "parse_command",
     "parse_duration",
-    "parse_optional",
-    "parse_spec",
+    "read_value",
+    "words_of",
 ]
 
 T = TypeVar("T")
+
+Format = Literal["markdown", "text", "json", "code", "html"]
+"""How an answer is shown."""
+
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 _SPECS = re.compile(r"[\w.-]+/[^\s,]+(?:,[\w.-]+/[^\s,]+)*,?")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
+_HELP_ASKED = {"help", "-h", "--help", "?"}
 
 
 class ArgumentError(FailoverError, ValueError):
@@ -47,23 +52,43 @@ class ArgumentError(FailoverError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CellArguments:
-    """The first line of a ``%%llm`` cell.
+    """The first line of a ``%%llm`` cell; ``None`` leaves the choice to the settings.
 
     Args:
-        chain: Specs joined by commas; ``None`` leaves the choice to the settings.
+        chain: Specs, aliases or named chains, joined by commas.
         system: The system prompt.
         temperature: Sampling temperature, as the provider scales it.
         max_tokens: The most tokens to answer with.
+        stop: Texts at which the answer ends.
+        seed: For providers that sample reproducibly.
         out: The name that the ``Response`` is bound to; a cell that fails leaves it unbound.
+        format: How the answer is shown, and for ``json`` what it must be.
+        schema: The variable that the answer's JSON is checked against, as a name or a path of attributes.
         stream: Whether the answer is shown while it comes.
+        raw: Whether braces in the prompt are plain text.
+        timeout: Seconds that one attempt may take.
+        deadline: Seconds that the cell may take, waits included.
+        midstream: What follows when a model fails amid its answer.
+        retries: Attempts on one model before the next is asked.
+        await_cells: Whether the kernel awaits the cell where it can.
     """
 
     chain: str | None = None
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
     out: str | None = None
-    stream: bool = True
+    format: Format | None = None
+    schema: str | None = None
+    stream: bool | None = None
+    raw: bool | None = None
+    timeout: float | None = None
+    deadline: float | None = None
+    midstream: Literal["restart", "raise"] | None = None
+    retries: int | None = None
+    await_cells: bool | None = None
 
 
 # The values. Each reader raises a ValueError that says what the value should be.
@@ -80,10 +105,17 @@ def _temperature(value: str) -> float:
     return number
 
 
-def _max_tokens(value: str) -> int:
-    number = _number(value, int)
-    if number is None or number < 1:
+def _count(value: str) -> int:
+    number = _whole(value)
+    if number < 1:
         raise ValueError("give a whole number, at least 1")
+    return number
+
+
+def _whole(value: str) -> int:
+    number = _number(value, int)
+    if number is None:
+        raise ValueError("give a whole number")
     return number
 
 
@@ -95,10 +127,31 @@ def _name(value: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    for part in value.split("."):
+        _name(part)
+    return value
+
+
+def _seconds(value: str) -> float:
+    seconds = parse_duration(value)
+    if seconds is None:
+        raise ValueError("give a time that ends; to have no limit of your own, leave it out")
+    return seconds
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value in words:
+            return value
+        near = nearest(value.lower(), words)
+        raise ValueError(f"did you mean {near}?" if near else f"give {' or '.join(words)}")
+
+    return read
+
+
 def _switch(value: str) -> bool:
-    if value not in {"on", "off"}:
-        raise ValueError("give on or off")
-    return value == "on"
+    return _one_of("on", "off")(value) == "on"
 
 
 def _number(value: str, kind: Callable[[str], T]) -> T | None:
@@ -117,55 +170,95 @@ class Key(Generic[T]):
         read: From the typed value; its ValueError says what the value should be.
         example: Of the key with a value, as it would be typed.
         help: What it does, in one line.
+        setting: Where the settings hold its default; empty where they hold none.
+        words: All values that it takes, where these are words.
+        repeats: Whether it may be given several times, for several values.
     """
 
     name: str
     read: Callable[[str], T]
     example: str
     help: str
+    setting: str = ""
+    words: tuple[str, ...] = ()
+    repeats: bool = False
 
+
+_SWITCH = ("on", "off")
+_MIDSTREAM = ("restart", "raise")
 
 KEYS: tuple[Key[object], ...] = (
-    Key("chain", _text, "chain=openai/gpt-x,local/smollm2", "models in the order in which they are asked"),
-    Key("system", _text, 'system="Answer in one sentence."', "the system prompt"),
-    Key("temperature", _temperature, "temperature=0.2", "sampling temperature"),
-    Key("max_tokens", _max_tokens, "max_tokens=200", "the most tokens to answer with"),
+    Key(
+        "chain",
+        _text,
+        "chain=openai/gpt-x,local/smollm2",
+        "models in the order in which they are asked; aliases and named chains, too",
+        "chain",
+    ),
+    Key("system", _text, 'system="Answer in one sentence."', "the system prompt", "cell.system"),
+    Key("temperature", _temperature, "temperature=0.2", "sampling temperature", "cell.temperature"),
+    Key("max_tokens", _count, "max_tokens=200", "the most tokens to answer with", "cell.max_tokens"),
+    Key("stop", _text, "stop=END", "a text at which the answer ends; may be repeated", "cell.stop", (), True),
+    Key("seed", _whole, "seed=7", "for providers that can sample the same again", "cell.seed"),
     Key("out", _name, "out=answer", "bind the Response to this name; unbound where the cell fails"),
-    Key("stream", _switch, "stream=off", "show the answer while it comes (on) or once it is whole (off)"),
+    Key(
+        "format",
+        _one_of(*FORMATS),
+        "format=json",
+        "markdown, text, json (checked), code (goes into a new cell below, not run), html (sandboxed)",
+        "cell.format",
+        FORMATS,
+    ),
+    Key(
+        "schema",
+        _variable,
+        "schema=Person",
+        "a dict (JSON Schema) or a pydantic model of the notebook; a model whose answer does not fit is left",
+    ),
+    Key(
+        "stream",
+        _switch,
+        "stream=off",
+        "show the answer while it comes (on) or once it is whole (off)",
+        "cell.stream",
+        _SWITCH,
+    ),
+    Key("raw", _switch, "raw=on", "send {{ }} as it is, nothing filled in", "cell.raw", _SWITCH),
+    Key(
+        "timeout",
+        _seconds,
+        "timeout=30s",
+        "the time for one attempt; then the next model",
+        "policy.attempt_timeout",
+    ),
+    Key(
+        "deadline", _seconds, "deadline=2m", "the time for the whole cell, waits included", "policy.deadline"
+    ),
+    Key(
+        "midstream",
+        _one_of(*_MIDSTREAM),
+        "midstream=raise",
+        "when a model fails amid its answer, restart with the next model, or raise",
+        "policy.midstream",
+        _MIDSTREAM,
+    ),
+    Key(
+        "retries",
+        _count,
+        "retries=1",
+        "attempts on one model before the next is asked",
+        "policy.max_retries",
+    ),
+    Key(
+        "await_cells",
+        _switch,
+        "await_cells=off",
+        "off keeps the kernel to this cell until it is done",
+        "cell.await_cells",
+        _SWITCH,
+    ),
 )
 """The keys of ``%%llm``, in the order of the help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One subcommand of ``%llm``.
-
-    Args:
-        name: As it is typed; empty for ``%llm`` alone.
-        usage: What follows the name.
-        help: What it does, in one line.
-    """
-
-    name: str
-    usage: str
-    help: str
-
-    @property
-    def typed(self) -> str:
-        """The whole line, as it is typed."""
-        return " ".join(filter(None, ("%llm", self.name, self.usage)))
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("", "", "the default chain and the benches"),
-    Command("bench", "SPEC [10m|2h|1d|forever]", "pass a model by, for that long or until lifted"),
-    Command("unbench", "SPEC", "lift a bench"),
-    Command("models", "[TEXT]", "the providers, aliases and models there are, or those that match"),
-    Command("events", "", "every attempt and bench change, as a DataFrame"),
-    Command("explain", "[NAME]", "what failed last, or the exception in a variable, and what to do"),
-    Command("help", "", "this list"),
-)
-"""The subcommands of ``%llm``, in the order of the help."""
 
 
 def parse_cell(line: str) -> CellArguments:
@@ -181,66 +274,36 @@ def parse_cell(line: str) -> CellArguments:
     keys = {key.name: key for key in KEYS}
     values: dict[str, object] = {}
     before = ""
-    for word in _words(line):
+    for word in words_of(line):
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise ArgumentError(_no_pair(word, before))
         if name not in keys:
-            raise ArgumentError(f"unknown key {name!r} in {word!r}: {_nearest_key(name)}")
-        if name in values:
+            raise ArgumentError(f"{name!r} is no key of %%llm: {_nearest_key(name)}")
+        key = keys[name]
+        if key.repeats:
+            earlier = cast("tuple[object, ...]", values.get(name, ()))
+            values[name] = (*earlier, read_value(key, value))
+        elif name in values:
             raise ArgumentError(f"{name} is given twice, the second time as {word!r}: keep one of them")
-        values[name] = _value(keys[name], value)
+        else:
+            values[name] = read_value(key, value)
         before = word
     return CellArguments(**values)  # type: ignore[arg-type]  # each row of KEYS reads its own field's type
 
 
-def parse_command(line: str) -> tuple[str, tuple[str, ...]]:
-    """Read the line of ``%llm``: the subcommand, empty where there is none, and the words after it.
+def read_value(key: Key[T], value: str) -> T:
+    """A typed value as its key reads it.
 
     Raises:
-        ArgumentError: When the subcommand is unknown, or has words after it and takes none.
-
-    >>> parse_command("bench openai/gpt-x 10m")
-    ('bench', ('openai/gpt-x', '10m'))
+        ArgumentError: When it is empty, or not what the key takes.
     """
-    words = _words(line)
-    if not words:
-        return "", ()
-    name, *rest = words
-    command = next((command for command in COMMANDS if command.name == name), None)
-    if command is None:
-        raise ArgumentError(f"unknown subcommand {name!r}: {_nearest_command(name)}")
-    if rest and not command.usage:
-        raise ArgumentError(f"{rest[0]!r} is one word too many: write {command.typed}")
-    return name, tuple(rest)
-
-
-def parse_bench(words: tuple[str, ...]) -> tuple[str, float | None]:
-    """The spec and the seconds of ``%llm bench``; ``None`` seconds is until lifted.
-
-    Raises:
-        ArgumentError: When the spec is missing, the duration cannot be read, or more follows.
-    """
-    spec, *rest = _some(words, "bench", most=2)
-    return spec, parse_duration(rest[0]) if rest else None
-
-
-def parse_spec(words: tuple[str, ...]) -> str:
-    """The spec of ``%llm unbench``.
-
-    Raises:
-        ArgumentError: When it is missing, or more follows.
-    """
-    return _some(words, "unbench", most=1)[0]
-
-
-def parse_optional(name: str, words: tuple[str, ...]) -> str:
-    """The one word that may follow the subcommand ``name``; empty where there is none.
-
-    Raises:
-        ArgumentError: When more follow.
-    """
-    return "".join(_at_most(1, words, name))
+    if not value.strip():
+        raise ArgumentError(f"{key.name}= has no value: leave it out, or write {key.example}")
+    try:
+        return key.read(value)
+    except ValueError as error:
+        raise ArgumentError(f"{key.name}={value!r}: {error}, such as {key.example}") from None
 
 
 def parse_duration(text: str) -> float | None:
@@ -259,13 +322,18 @@ def parse_duration(text: str) -> float | None:
     elif _DURATION.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     else:
-        raise ArgumentError(f"{text!r} is no duration: write 90s, 10m, 2h, 1d, or forever")
+        raise ArgumentError(f"{text!r} is no duration: write 90s, 10m, 2h or 1d")
     if not 0 < seconds < math.inf:
-        raise ArgumentError(f"{text!r} benches for no time: write 90s, 10m, 2h, 1d, or forever")
+        raise ArgumentError(f"{text!r} is no time that passes: write 90s, 10m, 2h or 1d")
     return seconds
 
 
-def _words(line: str) -> list[str]:
+def words_of(line: str) -> list[str]:
+    """The words of a line, quoted as in a shell.
+
+    Raises:
+        ArgumentError: When a quote is left open.
+    """
     try:
         return shlex.split(line, comments=False)
     except ValueError:
@@ -274,19 +342,17 @@ def _words(line: str) -> list[str]:
         ) from None
 
 
-def _value(key: Key[object], value: str) -> object:
-    if not value.strip():
-        raise ArgumentError(f"{key.name}= has no value: leave it out, or write {key.example}")
-    try:
-        return key.read(value)
-    except ValueError as error:
-        raise ArgumentError(f"{key.name}={value!r}: {error}, such as {key.example}") from None
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def _no_pair(word: str, before: str) -> str:
     if before.endswith(",") or (before and word.startswith(",")):
         whole = f"{before.rstrip(',')},{word.strip(',')}".rstrip(",")
         return f"{word!r} is no key=value: write {whole} without a space, or quote it"
+    if word in _HELP_ASKED:
+        return f"{word!r} is no key=value: run %llm help in a cell of its own"
     bare = word.strip("=").lstrip("-")
     key = next((key for key in KEYS if key.name == bare), None)
     if key is not None:
@@ -300,40 +366,8 @@ def _no_pair(word: str, before: str) -> str:
 
 
 def _nearest_key(name: str) -> str:
-    near = _nearest(name.lstrip("-").lower(), (key.name for key in KEYS))
+    near = nearest(name.lstrip("-").lower(), (key.name for key in KEYS))
     example = next((key.example for key in KEYS if key.name == near), None)
     if example is not None:
         return f"did you mean {near}? Write {example}"
-    return f"known keys are {', '.join(key.name for key in KEYS)}, such as {KEYS[0].example}"
-
-
-def _nearest_command(name: str) -> str:
-    key, equals, _ = name.partition("=")
-    if equals and any(known.name == key for known in KEYS):
-        return f"{key}= belongs to a cell that begins with %%llm and has the prompt below"
-    near = _nearest(name.lower(), (command.name for command in COMMANDS if command.name))
-    typed = next((command.typed for command in COMMANDS if command.name == near), None)
-    if typed is not None:
-        return f"did you mean {near}? Write {typed}"
-    known = ", ".join(command.name for command in COMMANDS if command.name)
-    return f"known are {known}. To ask a model, begin the cell with %%llm and put the prompt below"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
-
-
-def _some(words: tuple[str, ...], name: str, *, most: int) -> tuple[str, ...]:
-    if not words:
-        raise ArgumentError(f"%llm {name} names no model: write {_typed(name)}")
-    return _at_most(most, words, name)
-
-
-def _at_most(most: int, words: tuple[str, ...], name: str) -> tuple[str, ...]:
-    if len(words) > most:
-        raise ArgumentError(f"{words[most]!r} is one word too many: write {_typed(name)}")
-    return words
-
-
-def _typed(name: str) -> str:
-    return next(command.typed for command in COMMANDS if command.name == name)
+    return f"the keys are {', '.join(key.name for key in KEYS)}, such as {KEYS[0].example}"

@@ -5,7 +5,6 @@ What a failure means, and what to do, is the engine's to say; this finds the fai
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from llm_failover_nb.engine.events import AttemptRecord, EventLog, FailoverEvent
 from llm_failover_nb.engine.explain import explain
 from llm_failover_nb.notebook.arguments import ArgumentError
 from llm_failover_nb.notebook.render import Row
+from llm_failover_nb.notebook.variables import value_at
 
 __all__ = ["CellFailed", "CellLog", "Failures", "in_variable", "last_error", "of_plain_cell"]
 
@@ -95,18 +95,9 @@ def in_variable(path: str, namespace: Mapping[str, object]) -> Failures:
     Raises:
         ArgumentError: When there is no such variable or attribute, or it holds no exception.
     """
-    name, *attributes = path.split(".")
-    if not all(part.isidentifier() for part in (name, *attributes)):
-        raise ArgumentError(f"{path!r} is no variable: write %llm explain and a name, such as error")
-    if name not in namespace:
-        raise ArgumentError(f"{name!r} is not defined; {_meant(name, namespace)}")
-    value = namespace[name]
-    for attribute in attributes:
-        try:
-            value = getattr(value, attribute)
-        except AttributeError:
-            kind = type(value).__name__
-            raise ArgumentError(f"{path!r} is not there: a {kind} has no attribute {attribute!r}") from None
+    name = path.partition(".")[0]
+    gone = f"what `except … as {name}` binds is gone after its block: keep it, as in failure = {name}"
+    value = value_at(path, namespace, fits=lambda one: isinstance(one, BaseException), otherwise=gone)
     if not isinstance(value, BaseException):
         raise ArgumentError(
             f"{path} is no exception but a {type(value).__name__}; "
@@ -152,12 +143,3 @@ def _rows(spec: str, error: BaseException) -> Iterator[Row]:
     lines = explain(known).splitlines()
     for what, remedy in zip_longest(lines[::2], lines[1::2], fillvalue=""):
         yield Row(name, what.removeprefix(f"{name}: "), then=remedy)
-
-
-def _meant(name: str, namespace: Mapping[str, object]) -> str:
-    failures = [key for key, value in namespace.items() if isinstance(value, BaseException)]
-    others = [key for key in namespace if not key.startswith("_")]
-    for known in (failures, others):
-        if near := difflib.get_close_matches(name, known, n=1):
-            return f"did you mean {near[0]}?"
-    return f"what `except … as {name}` binds is gone after its block: keep it, as in failure = {name}"

@@ -1,175 +1,150 @@
-"""``%%llm`` and ``%llm``: read the line, call the engine, show what it says. No decision about a model here.
+"""``%%llm`` and ``%llm``: the hooks that they hang on a shell, and what a notebook keeps of a cell.
 
-Which model is asked, how often, and what a failure means is the engine's; how it looks is `render.py`'s.
+Asking is `cell.py`'s, the subcommands are `control.py`'s. No decision about a model here.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 
-from llm_failover_nb.engine.bench import BenchedModel, process_benches
-from llm_failover_nb.engine.chain import Chain, parse_chain, process_registry
+from llm_failover_nb.engine.bench import process_benches
+from llm_failover_nb.engine.chain import parse_chain
 from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.events import checked_observers, current_cell, get_failover_observer
-from llm_failover_nb.engine.types import Chunk, Response
-from llm_failover_nb.notebook import render
-from llm_failover_nb.notebook.arguments import (
-    COMMANDS,
-    KEYS,
-    ArgumentError,
-    CellArguments,
-    parse_bench,
-    parse_cell,
-    parse_command,
-    parse_optional,
-    parse_spec,
-)
-from llm_failover_nb.notebook.failures import (
-    CellFailed,
-    CellLog,
-    Failures,
-    in_variable,
-    last_error,
-    of_plain_cell,
-)
-from llm_failover_nb.notebook.inventory import Inventory, matching, nearest
-from llm_failover_nb.notebook.live import CellScreen, Live
-from llm_failover_nb.notebook.settings_file import SettingsFile
+from llm_failover_nb.engine.policy import Policy
+from llm_failover_nb.engine.types import Response
+from llm_failover_nb.notebook import answers, completion, render, templates
+from llm_failover_nb.notebook.arguments import KEYS, ArgumentError, CellArguments, parse_cell
+from llm_failover_nb.notebook.awaited import AwaitedCells
+from llm_failover_nb.notebook.cell import CellRun, Question
+from llm_failover_nb.notebook.control import Control
+from llm_failover_nb.notebook.failures import CellFailed, CellLog, of_plain_cell
+from llm_failover_nb.notebook.live import CellScreen, Live, bundle
+from llm_failover_nb.notebook.state import Choice, State, default_choice, policy_of
 from llm_failover_nb.notebook.text import plain
-from llm_failover_nb.providers import local
-from llm_failover_nb.settings import Settings, load_settings, settings_path
+from llm_failover_nb.notebook.variables import value_at
+from llm_failover_nb.settings import Session, Settings
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import pandas as pd
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
-
-    from llm_failover_nb.engine.model import RequestFields
+    from IPython.lib.pretty import RepresentationPrinter
 
 __all__ = ["LLM", "CellFailed", "load", "unload"]
 
 _NAME = "llm"
-_LOCAL = "local/smollm2"
-_ECHO = "sim/echo"
-_MODELS_HINT = "MODEL is the name that the provider gives it; %llm models TEXT lists what matches"
-_CHOOSE = "to choose, write %%llm chain=provider/model, or set chain in the settings (%llm help says where)"
-
-
-_HELP = (
-    render.HelpPart(
-        "%%llm key=value … asks the models of a chain; the prompt stands in the lines below",
-        tuple((key.example, key.help) for key in KEYS),
-    ),
-    render.HelpPart(
-        "%llm looks after the chain, the benches and the events",
-        tuple((command.typed, command.help) for command in COMMANDS),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """A chain as text, and what to tell the user about it where nobody chose it."""
+class _Prepared:
+    """A cell that can be run."""
 
-    chain: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What one cell asks, how things stood when it began, and what is noted of its call."""
-
-    chain: Chain
-    log: CellLog
-    prompt: str
+    run: CellRun
     arguments: CellArguments
-    note: str
-    benched: tuple[BenchedModel, ...]
-    began: datetime
-
-    @property
-    def fields(self) -> RequestFields:
-        given = self.arguments
-        return {
-            "system": given.system,
-            "temperature": given.temperature,
-            "max_tokens": given.max_tokens,
-        }
-
-    def passed(self, response: Response | None = None) -> tuple[render.Row, ...]:
-        attempts = response.attempts if response is not None else ()
-        return render.passed_rows(self.chain.specs, attempts, self.benched, self.began)
+    log: CellLog
 
 
-class LLM:
-    """The two magics of one shell."""
+class CellMagic:
+    """Ask the models of a chain, in order, until one answers.
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    ::
+
+        %%llm chain=openai/gpt-x,local/smollm2 temperature=0.2 out=answer
+        Which planet is the largest?
+
+    ``%llm help`` lists the keys. ``{{ name }}`` in the prompt is the value of an expression. The answer is
+    ``_`` and ``Out[n]``, too. ``out=`` is bound to it, and to nothing while there is none: a cell that fails
+    or is interrupted leaves the name unbound, one that is refused before it asks leaves it as it was.
+    """
+
+    # Braces in the line are text, too: IPython would evaluate them.
+    _ipython_magic_no_var_expand = True
+
+    def __init__(self, shell: InteractiveShell, state: State) -> None:
         self._shell = shell
-        self._settings = SettingsFile(process_registry)
-        self._failures: Failures | None = None
+        self._state = state
 
-    @no_var_expand
-    def cell(self, line: str, cell: str) -> None:
-        """Ask the models of a chain, in order, until one answers.
+    def __call__(self, line: str, cell: str) -> None:
+        prepared = self._prepared(line, cell)
+        with self._noted(prepared):
+            response = prepared.run.ask()
+        self._keep(response, prepared.arguments)
 
-        ::
+    async def awaited(self, line: str, cell: str) -> None:
+        """The same, awaited: meanwhile the kernel serves other messages."""
+        prepared = self._prepared(line, cell)
+        with self._noted(prepared):
+            response = await prepared.run.aask()
+        self._keep(response, prepared.arguments)
 
-            %%llm chain=openai/gpt-x,local/smollm2 temperature=0.2 out=answer
-            Which planet is the largest?
-
-        Keys: ``chain system temperature max_tokens out stream``; ``%llm help`` says what each does.
-        ``out=`` is bound to the answer, and to nothing while there is none: a cell that fails or is
-        interrupted leaves the name unbound, one that is refused before it asks leaves it as it was.
-        """
-        with _usage_errors():
-            arguments = parse_cell(line)
-            prompt = _prompt(cell)
-            choice = self._choice(arguments.chain)
-            live = Live(CellScreen(), watched=arguments.stream and _can_update(self._shell))
+    def _prepared(self, line: str, cell: str) -> _Prepared:
+        with usage_errors():
+            given = parse_cell(line)
+            settings = self._state.settings()
+            arguments = _completed(given, settings)
+            prompt = self._prompt(cell, arguments)
+            schema = self._schema(arguments)
+            choice = default_choice(settings) if arguments.chain is None else Choice(arguments.chain)
+            live = Live(CellScreen(), watched=arguments.stream is not False and _can_update(self._shell))
             log = CellLog()
-            chain = _chain(choice.chain, live, log)
-        benched, now = tuple(process_benches.list()), process_benches.clock.now()
-        question = _Question(chain, log, prompt, arguments, choice.note, benched, now)
+            chain = parse_chain(
+                choice.chain,
+                policy=_policy(arguments, settings),
+                observer=(*checked_observers(get_failover_observer()), live.left, log.left),
+                log=log,
+                check=_check(schema, arguments),
+            )
+        question = Question(
+            chain=chain,
+            prompt=prompt,
+            fields={
+                "system": arguments.system,
+                "temperature": arguments.temperature,
+                "max_tokens": arguments.max_tokens,
+                "stop": arguments.stop or (),
+                "seed": arguments.seed,
+                "schema": schema.json_schema if schema is not None else None,
+            },
+            format=arguments.format or ("json" if schema is not None else "markdown"),
+            stream=arguments.stream is not False,
+            out=arguments.out is not None,
+            note=choice.note,
+            benched=tuple(process_benches.list()),
+            began=process_benches.clock.now(),
+        )
         if arguments.out is not None:
             # What an earlier run left there would be taken for this one's answer.
             self._shell.user_ns.pop(arguments.out, None)
-        # Not execution_count, which newer IPythons have already raised for the next cell.
-        number = str(len(self._shell.user_ns.get("In", ())) - 1)
-        with _cell_number(number), self._kept_failures(number, log):
-            response = _answered(question, live)
-        if arguments.out is not None:
-            self._shell.user_ns[arguments.out] = response
+        return _Prepared(CellRun(question, live, log), arguments, log)
 
-    @no_var_expand
-    def line(self, line: str) -> pd.DataFrame | None:
-        """Show the default chain and the benches; ``%llm help`` lists what else there is."""
-        commands = {
-            "": self._status,
-            "bench": self._bench,
-            "unbench": self._unbench,
-            "models": self._models,
-            "explain": self._explain,
-            "help": self._help,
-        }
-        with _usage_errors():
-            name, words = parse_command(line)
-            if name == "events":
-                return _events()
-            commands[name](words)
-        return None
+    def _prompt(self, cell: str, arguments: CellArguments) -> str:
+        if not cell.strip():
+            raise ArgumentError("the cell asks nothing: write the prompt in the lines below %%llm")
+        prompt = cell.strip()
+        if not arguments.raw:
+            prompt = templates.fill(prompt, templates.notebook_names(self._shell))
+        if not prompt.strip():
+            raise ArgumentError("the cell asks nothing: what it inserts is empty")
+        return prompt
+
+    def _schema(self, arguments: CellArguments) -> answers.AnswerSchema | None:
+        if arguments.schema is None:
+            return None
+        value = value_at(arguments.schema, self._shell.user_ns)
+        return answers.answer_schema(value, name=arguments.schema)
 
     @contextmanager
-    def _kept_failures(self, cell: str, log: CellLog) -> Iterator[None]:
-        """Keep what fails within for ``%llm explain``; what failed earlier stays where nothing does."""
+    def _noted(self, prepared: _Prepared) -> Iterator[None]:
+        """Mark what is recorded within with the cell's number, and keep what fails for ``%llm explain``."""
+        # Not execution_count, which newer IPythons have already raised for the next cell.
+        number = str(len(self._shell.user_ns.get("In", ())) - 1)
+        token = current_cell.set(number)
         ended: BaseException | None = None
         try:
             yield
@@ -177,205 +152,120 @@ class LLM:
             ended = failed.__cause__
             raise
         finally:
-            failures = log.failures(cell, ended)
-            self._failures = failures if failures.errors else self._failures
+            current_cell.reset(token)
+            failures = prepared.log.failures(number, ended)
+            self._state.failures = failures if failures.errors else self._state.failures
 
-    def _choice(self, given: str | None = None) -> _Choice:
-        settings = self._followed()
-        return _default_choice(settings) if given is None else _Choice(given)
+    def _keep(self, response: Response, arguments: CellArguments) -> None:
+        """Bind the answer where the notebook looks for it."""
+        if arguments.out is not None:
+            self._shell.user_ns[arguments.out] = response
+        if arguments.format == "code":
+            self._shell.set_next_input(answers.code_of(response.text))
+        hook = self._shell.displayhook
+        hook.update_user_ns(response)
+        hook.fill_exec_result(response)
 
-    def _followed(self) -> Settings:
-        """The settings as they are now, the registry brought to them."""
-        settings = load_settings()
-        self._settings.follow(settings)
-        return settings
 
-    def ran(self, result: ExecutionResult) -> None:
+class LLM:
+    """What hangs on one shell.
+
+    Args:
+        shell: The shell.
+        session: What the notebook has set, from magics that these replace.
+    """
+
+    def __init__(self, shell: InteractiveShell, session: Session | None = None) -> None:
+        self._shell = shell
+        self.state = State(session)
+        self._cell = CellMagic(shell, self.state)
+        self._control = Control(shell, self.state)
+        self._awaited = AwaitedCells(shell, self._wants_awaited)
+
+    @no_var_expand
+    def line(self, line: str) -> pd.DataFrame | None:
+        """Show the default chain and the benches; ``%llm help`` lists what else there is."""
+        with usage_errors():
+            return self._control.run(line)
+
+    def install(self) -> None:
+        """Hang everything on the shell."""
+        manager = self._shell.magics_manager
+        manager.register_function(self.line, "line", _NAME)
+        manager.register_function(self._cell, "cell", _NAME)
+        self._shell.events.register("post_run_cell", self._ran)
+        self._awaited.install()
+        completion.install(self._shell, self.state.settings)
+        for mime, shown in _REPRS.items():
+            self._shell.display_formatter.formatters[mime].for_type(Response, shown)
+
+    def uninstall(self) -> None:
+        """Take everything away again."""
+        for mime, shown in _REPRS.items():
+            formatter = self._shell.display_formatter.formatters[mime]
+            if formatter.type_printers.get(Response) is shown:
+                formatter.pop(Response)
+        completion.uninstall(self._shell)
+        self._awaited.uninstall()
+        self._shell.events.unregister("post_run_cell", self._ran)
+        self.state.withdraw()
+
+    def _ran(self, result: ExecutionResult | None) -> None:
         """Note what a cell of plain Python ended with: of a group of exceptions IPython keeps nothing."""
-        self._failures = of_plain_cell(result.error_in_exec) or self._failures
+        # A cell that was cancelled before it began has no result.
+        error = result.error_in_exec if result is not None else None
+        self.state.failures = of_plain_cell(error) or self.state.failures
 
-    def withdraw(self) -> None:
-        """Take back what the settings file brought into the registry, and look at no further cell."""
-        self._settings.follow(Settings())
-        self._shell.events.unregister("post_run_cell", self.ran)
-
-    # The subcommands
-
-    def _status(self, _: tuple[str, ...]) -> None:
-        choice = self._choice()
-        benches = {bench.model: bench for bench in process_benches.list()}
-        entries = [
-            render.Standing(model.spec, benches.get(model.spec), _missing_key(model.provider))
-            for model in parse_chain(choice.chain).models
-        ]
-        inside = {entry.model for entry in entries}
-        others = [bench for spec, bench in benches.items() if spec not in inside]
-        hint = choice.note or "%llm help lists what else there is"
-        now = process_benches.clock.now()
-        Live(CellScreen(), watched=False).finish(
-            render.status_html("default chain", entries, others, now, hint=hint),
-            render.status_text("default chain", entries, others, now, hint=hint),
-        )
-
-    def _bench(self, words: tuple[str, ...]) -> None:
-        text, seconds = parse_bench(words)
-        specs = self._specs(text)
-        for spec in specs:
-            process_registry.model(spec)
-        for spec in specs:
-            process_benches.bench(spec, for_=seconds)
-        now = process_benches.clock.now()
-        laid = {bench.model: bench for bench in process_benches.list()}
-        for spec in specs:
-            bench = laid.get(spec)
-            _say(f"{spec}: {render.bench_words(bench, now) if bench else 'benched, and the time is over'}")
-
-    def _unbench(self, words: tuple[str, ...]) -> None:
-        for spec in self._specs(parse_spec(words)):
-            if process_benches.unbench(spec):
-                _say(f"{spec}: no longer benched")
-            else:
-                _say(f"{spec}: was not benched{_meant(spec)}")
-
-    def _specs(self, text: str) -> list[str]:
-        self._choice()
-        if specs := process_registry.expand(text):
-            return list(dict.fromkeys(specs))
-        raise ArgumentError(f"{text!r} names no model: write provider/model, such as openai/gpt-x")
-
-    def _models(self, words: tuple[str, ...]) -> None:
-        text, settings = parse_optional("models", words), self._followed()
-        benches, now = process_benches.list(), process_benches.clock.now()
-        inventory = Inventory(process_registry, settings, benches, now)
-        tables = inventory.tables(_default_choice(settings).chain)
-        shown = matching(tables, text)
-        if not any(table.lines for table in shown):
-            near = nearest(tables, text)
-            hint = f"did you mean {' or '.join(near)}?" if near else "%llm models alone lists everything"
-            _say(f"nothing matches {text!r}; {hint}")
-            return
-        Live(CellScreen(), watched=False).finish(
-            render.listing_html(shown, hint=_MODELS_HINT), render.listing_text(shown, hint=_MODELS_HINT)
-        )
-
-    def _explain(self, words: tuple[str, ...]) -> None:
-        name = parse_optional("explain", words)
-        failures = in_variable(name, self._shell.user_ns) if name else self._failures or last_error()
-        if failures is None:
-            _say("nothing has failed yet")
-            return
-        title, rows = failures.title, failures.rows()
-        Live(CellScreen(), watched=False).finish(
-            render.explained_html(title, rows), render.explained_text(title, rows)
-        )
-
-    def _help(self, _: tuple[str, ...]) -> None:
-        hint = f"settings: {settings_path()}"
-        Live(CellScreen(), watched=False).finish(
-            render.help_html(_HELP, hint=hint), render.help_text(_HELP, hint=hint)
-        )
+    def _wants_awaited(self) -> bool:
+        try:
+            return self.state.settings().cell.get("await_cells", True) is not False
+        except FailoverError:
+            return False  # the cell will say what is wrong with the settings
 
 
 def load(shell: InteractiveShell) -> None:
     """Add ``%%llm`` and ``%llm`` to a shell; where they are already, put them there anew."""
-    unload(shell)
-    magics = LLM(shell)
-    shell.events.register("post_run_cell", magics.ran)
-    shell.magics_manager.register_function(magics.line, "line", _NAME)
-    shell.magics_manager.register_function(magics.cell, "cell", _NAME)
+    LLM(shell, unload(shell)).install()
 
 
-def unload(shell: InteractiveShell) -> None:
-    """Take away what :func:`load` added; magics of that name that are not ours stay."""
+def unload(shell: InteractiveShell) -> Session | None:
+    """Take away what :func:`load` added, and say what the notebook had set; other people's magics stay."""
     manager = shell.magics_manager
-    ours = [table for table in manager.magics.values() if _is_ours(table.get(_NAME))]
-    for magics in {id(magic): magic for magic in (table.pop(_NAME).__self__ for table in ours)}.values():
-        magics.withdraw()
-    if ours:
-        # The manager keeps what was registered as a function on an object of its own, too.
-        vars(manager.user_magics).pop(_NAME, None)
+    line: object = getattr(manager.magics["line"].get(_NAME), "__self__", None)
+    if not isinstance(line, LLM):
+        return None
+    line.uninstall()
+    del manager.magics["line"][_NAME]
+    if isinstance(manager.magics["cell"].get(_NAME), CellMagic):
+        del manager.magics["cell"][_NAME]
+    # The manager keeps what was registered as a function on an object of its own, too.
+    vars(manager.user_magics).pop(_NAME, None)
+    return line.state.session
 
 
-def _is_ours(magic: object) -> bool:
-    return isinstance(getattr(magic, "__self__", None), LLM)
+def _completed(given: CellArguments, settings: Settings) -> CellArguments:
+    """The arguments, those that are not given from the settings."""
+    known = {key.name: key.setting.removeprefix("cell.") for key in KEYS if key.setting.startswith("cell.")}
+    missing = {name: settings.cell[of] for name, of in known.items() if of in settings.cell}
+    return replace(given, **{n: value for n, value in missing.items() if getattr(given, n) is None})
 
 
-# One call
+def _policy(given: CellArguments, settings: Settings) -> Policy:
+    known = {
+        key.name: key.setting.removeprefix("policy.") for key in KEYS if key.setting.startswith("policy.")
+    }
+    changed = {of: getattr(given, name) for name, of in known.items() if getattr(given, name) is not None}
+    if "max_retries" in changed:
+        changed["stream_max_retries"] = None
+    return replace(policy_of(settings), **changed)
 
 
-def _default_choice(settings: Settings) -> _Choice:
-    """The chain of a cell that names none."""
-    if settings.chain is not None:
-        return _Choice(settings.chain)
-    if local.available():
-        what = f"no chain is set, so {_LOCAL} answers: a small model on this machine, often wrong"
-        return _Choice(_LOCAL, f"{what}; {_CHOOSE}")
-    what = f"no chain is set and no local model is installed, so {_ECHO} only repeats the prompt"
-    return _Choice(_ECHO, f"{what}; {_CHOOSE}")
-
-
-def _chain(text: str, live: Live, log: CellLog) -> Chain:
-    observers = (*checked_observers(get_failover_observer()), live.left, log.left)
-    return parse_chain(text, midstream="restart", observer=observers, log=log)
-
-
-def _answered(question: _Question, live: Live) -> Response:
-    """The answer, shown; or the failure, shown and raised."""
-    try:
-        response = _ask(question, live)
-    except KeyboardInterrupt as interrupt:
-        out = question.arguments.out is not None
-        what = render.interrupted_words(partial=bool(live.partial), out=out)
-        _finish_partial(question, live, what)
-        # The traceback would show the engine's frames; an attribute is where IPython looks for another.
-        vars(interrupt)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {what}"]
-        raise
-    except FailoverError as error:
-        failure = error
-    except Exception:
-        _finish_partial(question, live, "the cell failed; the error is below")
-        raise
-    else:
-        passed, note = question.passed(response), question.note
-        live.finish(
-            render.answer_html(response, passed=passed, note=note),
-            render.answer_text(response, passed=passed, note=note),
-        )
-        return response
-    # Outside of the `except`: a group among the contexts, too, would send IPython past the error output.
-    text, passed, records, note = live.partial, question.passed(), tuple(question.log), question.note
-    live.finish(
-        render.failure_html(failure, text=text, passed=passed, attempts=records, note=note),
-        render.failure_text(failure, text=text, passed=passed, attempts=records, note=note),
-    )
-    raise CellFailed(render.failure_lines(failure, passed=passed, attempts=records)) from failure
-
-
-def _ask(question: _Question, live: Live) -> Response:
-    if not question.arguments.stream:
-        return question.chain.complete(question.prompt, **question.fields)
-    live.begin(f"asking {', then '.join(question.chain.specs)} …")
-    response = Response()
-    stream = cast("Generator[Chunk]", question.chain.stream(question.prompt, **question.fields))
-    # An interrupt anywhere in here closes the request before anything else is done.
-    with closing(stream) as chunks:
-        for chunk in chunks:
-            if chunk.response is not None:
-                response = chunk.response
-            live.feed(chunk)
-    return response
-
-
-def _finish_partial(question: _Question, live: Live, what: str) -> None:
-    text, note = live.partial, question.note
-    live.finish(render.partial_html(text, what, note=note), render.partial_text(text, what, note=note))
-
-
-def _prompt(cell: str) -> str:
-    prompt = cell.strip()
-    if not prompt:
-        raise ArgumentError("the cell asks nothing: write the prompt in the lines below %%llm")
-    return prompt
+def _check(
+    schema: answers.AnswerSchema | None, arguments: CellArguments
+) -> Callable[[Response], object] | None:
+    if schema is not None:
+        return schema.check
+    return answers.json_check if arguments.format == "json" else None
 
 
 def _can_update(shell: InteractiveShell) -> bool:
@@ -384,17 +274,7 @@ def _can_update(shell: InteractiveShell) -> bool:
 
 
 @contextmanager
-def _cell_number(number: str) -> Iterator[None]:
-    """Mark what is recorded within as coming from this cell."""
-    token = current_cell.set(number)
-    try:
-        yield
-    finally:
-        current_cell.reset(token)
-
-
-@contextmanager
-def _usage_errors() -> Iterator[None]:
+def usage_errors() -> Iterator[None]:
     """Turn what is wrong with a line, a chain or the settings into IPython's short error."""
     try:
         yield
@@ -402,31 +282,12 @@ def _usage_errors() -> Iterator[None]:
         raise UsageError(plain(str(error))) from None
 
 
-# Small questions
+def _html(response: Response) -> str:
+    return bundle(render.response_html(response), "")["text/html"]
 
 
-def _events() -> pd.DataFrame:
-    try:
-        from llm_failover_nb.notebook.frames import events_frame  # pandas, on first use
-    except ImportError as error:
-        raise UsageError(str(error)) from None
-    return events_frame()
+def _text(response: Response, printer: RepresentationPrinter, _: bool) -> None:
+    printer.text(bundle("", render.response_text(response))["text/plain"])
 
 
-def _say(text: str) -> None:
-    print(plain(text))
-
-
-def _missing_key(provider: object) -> str | None:
-    return cast("str | None", getattr(provider, "missing_key", None))
-
-
-def _meant(spec: str) -> str:
-    """What may have been meant by a spec that is not benched."""
-    benched = [bench.model for bench in process_benches.list()]
-    if near := difflib.get_close_matches(spec, benched, n=1):
-        return f"; did you mean {near[0]}?"
-    if benched:
-        return f"; benched are {', '.join(benched)}"
-    process_registry.model(spec)
-    return "; no model is"
+_REPRS: dict[str, Callable[..., object]] = {"text/html": _html, "text/plain": _text}

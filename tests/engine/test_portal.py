@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import concurrent.futures
 import contextvars
 import subprocess
@@ -161,6 +162,103 @@ def test_an_interrupt_cancels_the_work(portal, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         portal.run(_forever(began, ended))
     assert ended.wait(PATIENCE)
+
+
+def test_work_is_awaited_on_another_loop(portal):
+    """What runs on the portal is the answer of whoever awaits it elsewhere."""
+    assert asyncio.run(portal.arun(_thread_name())) == "llm-failover-portal"
+
+
+def test_an_awaited_error_comes_back(portal):
+    """The failure is raised where it is awaited."""
+
+    async def fails():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(portal.arun(fails()))
+
+
+def test_who_awaits_is_cancelled_and_so_is_the_work(portal):
+    """Nothing goes on at the provider once nobody waits for it."""
+    began, ended = threading.Event(), threading.Event()
+
+    async def waits():
+        waiting = asyncio.ensure_future(portal.arun(_forever(began, ended)))
+        while not began.is_set():
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await waiting
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(waits())
+    assert ended.wait(10)
+
+
+def test_a_failure_after_the_cancellation_is_quiet(portal, caplog):
+    """Nobody is left to be told of it."""
+    began, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    async def fails_late():
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            go.wait(10)
+            ended.set()
+            raise ValueError("late") from None
+
+    async def waits():
+        waiting = asyncio.ensure_future(portal.arun(fails_late()))
+        while not began.is_set():
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        go.set()
+
+    asyncio.run(waits())
+    assert ended.wait(10)
+    portal.close()
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_the_other_loop_wakes_meanwhile(portal):
+    """A kernel acts on an interrupt only when its loop does."""
+    release = threading.Event()
+
+    async def waits():
+        loop, turns = asyncio.get_running_loop(), 0
+        select = loop._selector.select
+
+        def counted(timeout=None):
+            nonlocal turns
+            turns += 1
+            if turns == 5:
+                release.set()
+            return select(timeout)
+
+        loop._selector.select = counted
+
+        async def released():
+            while not release.is_set():
+                await asyncio.sleep(0)
+            return turns
+
+        return await portal.arun(released())
+
+    assert asyncio.run(waits()) >= 5
+
+
+def test_a_refused_call_leaves_nothing_unawaited(portal):
+    """On its own loop the portal would wait for itself, awaited or not."""
+
+    async def calls_again():
+        return await portal.arun(_thread_name())
+
+    with pytest.raises(RuntimeError, match="own event loop"):
+        portal.run(calls_again())
 
 
 def test_a_call_on_its_own_loop_is_refused(portal):

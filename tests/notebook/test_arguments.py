@@ -1,4 +1,4 @@
-"""What is typed after ``%%llm`` and ``%llm``: read whole, or refused with a word that helps."""
+"""What is typed after ``%%llm``: read whole, or refused with a word that helps."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from dataclasses import fields
 import pytest
 
 from llm_failover_nb.notebook.arguments import (
-    COMMANDS,
     KEYS,
     ArgumentError,
     CellArguments,
-    parse_bench,
     parse_cell,
-    parse_command,
     parse_duration,
-    parse_optional,
-    parse_spec,
 )
 
 
@@ -28,17 +23,37 @@ def refusal(line: str) -> str:
 
 
 def test_nothing_given() -> None:
-    """An empty line leaves everything as it is by default, and streams."""
-    expected = CellArguments(None, None, None, None, None, True)
-
-    assert expected == parse_cell("")
+    """An empty line leaves every choice to the settings."""
+    assert [None] * len(KEYS) == [getattr(parse_cell(""), key.name) for key in KEYS]
 
 
 def test_all_given() -> None:
     """Each key fills its field, quotes hold a value with spaces together."""
-    line = 'chain=a/b,c/d system="Be brief, # please." temperature=0.5 max_tokens=20 out=answer stream=off'
+    line = (
+        'chain=a/b,c/d system="Be brief, # please." temperature=0.5 max_tokens=20 stop=END stop="# " seed=7 '
+        "out=answer format=json schema=shapes.Person stream=off raw=on timeout=30s deadline=2m midstream=raise "
+        "retries=1 await_cells=off"
+    )
+    expected = CellArguments(
+        chain="a/b,c/d",
+        system="Be brief, # please.",
+        temperature=0.5,
+        max_tokens=20,
+        stop=("END", "# "),
+        seed=7,
+        out="answer",
+        format="json",
+        schema="shapes.Person",
+        stream=False,
+        raw=True,
+        timeout=30.0,
+        deadline=120.0,
+        midstream="raise",
+        retries=1,
+        await_cells=False,
+    )
 
-    assert CellArguments("a/b,c/d", "Be brief, # please.", 0.5, 20, "answer", False) == parse_cell(line)
+    assert expected == parse_cell(line)
 
 
 def test_value_with_equals() -> None:
@@ -62,7 +77,19 @@ def test_examples_can_be_typed(key: object) -> None:
     [
         ("cain=a/b", ("'cain'", "did you mean chain?", "chain=openai/gpt-x")),
         ("tempreature=1", ("'tempreature'", "did you mean temperature?", "temperature=0.2")),
-        ("zzz=1", ("'zzz'", "chain, system, temperature, max_tokens, out, stream")),
+        ("zzz=1", ("'zzz'", "chain, system, temperature, max_tokens, stop, seed, out, format")),
+        ("format=markdwon", ("format='markdwon'", "did you mean markdown?")),
+        ("format=pdf", ("format='pdf'", "markdown or text or json or code or html")),
+        ("midstream=restrat", ("did you mean restart?",)),
+        ("stream=onn", ("did you mean on?",)),
+        ("seed=x", ("seed='x'", "whole number", "seed=7")),
+        ("retries=0", ("retries='0'", "at least 1")),
+        ("timeout=soon", ("timeout='soon'", "write 90s, 10m", "timeout=30s")),
+        ("deadline=0", ("deadline='0'", "no time that passes")),
+        ("deadline=forever", ("deadline='forever'", "a time that ends")),
+        ("schema=a.1", ("schema='a.1'", "a Python name")),
+        ("help", ("run %llm help",)),
+        ("chain=a/b --help", ("run %llm help",)),
         ("--chain=a/b", ("'--chain'", "did you mean chain?")),
         ("hello", ("'hello'", "the lines below")),
         ("sim/echo", ("'sim/echo' is no key=value: write chain=sim/echo",)),
@@ -118,83 +145,7 @@ def test_durations(text: str, seconds: float | None) -> None:
 @pytest.mark.parametrize("text", ["", "10x", "m", "-5", "0", "0s", "nan", "inf", "1m 30s", "9" * 400])
 def test_no_durations(text: str) -> None:
     """What is no duration is named, with examples of what is one."""
-    with pytest.raises(ArgumentError, match=r"10m, 2h, 1d, or forever") as raised:
+    with pytest.raises(ArgumentError, match=r"write 90s, 10m, 2h or 1d") as raised:
         parse_duration(text)
 
     assert repr(text) in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("", ("", ())),
-        ("  ", ("", ())),
-        ("bench a/b 10m", ("bench", ("a/b", "10m"))),
-        ("unbench a/b", ("unbench", ("a/b",))),
-        ("events", ("events", ())),
-        ("models", ("models", ())),
-        ("models groq", ("models", ("groq",))),
-        ("explain error", ("explain", ("error",))),
-    ],
-)
-def test_commands(line: str, expected: tuple[str, tuple[str, ...]]) -> None:
-    """The first word is the subcommand, what follows is its own."""
-    assert expected == parse_command(line)
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("bnech a/b", ("'bnech'", "did you mean bench?", "%llm bench SPEC")),
-        ("chain=a/b hi", ("'chain=a/b'", "%%llm", "prompt below")),
-        ("qqqq", ("'qqqq'", "bench, unbench, models, events, explain, help")),
-        ("events now", ("'now'", "%llm events")),
-    ],
-)
-def test_unknown_commands(line: str, words: tuple[str, ...]) -> None:
-    """An unknown subcommand is named, with the nearest one or all of them."""
-    with pytest.raises(ArgumentError) as raised:
-        parse_command(line)
-
-    assert [word for word in words if word not in str(raised.value)] == [], str(raised.value)
-
-
-def test_help_names_all() -> None:
-    """Every subcommand can be typed as its row says."""
-    assert [c.name for c in COMMANDS] == [parse_command(f"{c.name}")[0] for c in COMMANDS]
-
-
-def test_bench_until_lifted() -> None:
-    """Without a duration a bench holds until lifted."""
-    assert parse_bench(("a/b",)) == ("a/b", None)
-
-
-def test_bench_for() -> None:
-    """With one, it is in seconds."""
-    assert parse_bench(("a/b", "10m")) == ("a/b", 600.0)
-
-
-@pytest.mark.parametrize("words", [(), ("a/b", "10m", "now")])
-def test_bench_refusals(words: tuple[str, ...]) -> None:
-    """A bench without a model, or with a word too many, says what to write."""
-    with pytest.raises(ArgumentError, match=r"write %llm bench SPEC \[10m"):
-        parse_bench(words)
-
-
-@pytest.mark.parametrize("words", [(), ("a/b", "10m")])
-def test_unbench_refusals(words: tuple[str, ...]) -> None:
-    """So does lifting one."""
-    with pytest.raises(ArgumentError, match=r"write %llm unbench SPEC"):
-        parse_spec(words)
-
-
-@pytest.mark.parametrize(("words", "expected"), [((), ""), (("groq",), "groq")])
-def test_one_word_that_may_be_left_out(words: tuple[str, ...], expected: str) -> None:
-    """It is read where it is given."""
-    assert parse_optional("models", words) == expected
-
-
-def test_one_word_too_many() -> None:
-    """The refusal names it and what to write."""
-    with pytest.raises(ArgumentError, match=r"'b' is one word too many: write %llm explain \[NAME\]"):
-        parse_optional("explain", ("a", "b"))
