@@ -66,7 +66,8 @@ class CellMagic:
     # Braces in the line are text, too: IPython would evaluate them.
     _ipython_magic_no_var_expand = True
 
-    def __init__(self, shell: InteractiveShell, state: State) -> None:
+    def __init__(self, owner: LLM, shell: InteractiveShell, state: State) -> None:
+        self.owner = owner
         self._shell = shell
         self._state = state
 
@@ -178,7 +179,7 @@ class LLM:
     def __init__(self, shell: InteractiveShell, session: Session | None = None) -> None:
         self._shell = shell
         self.state = State(session)
-        self._cell = CellMagic(shell, self.state)
+        self._cell = CellMagic(self, shell, self.state)
         self._control = Control(shell, self.state)
         self._awaited = AwaitedCells(shell, self._wants_awaited)
 
@@ -231,16 +232,23 @@ def load(shell: InteractiveShell) -> None:
 def unload(shell: InteractiveShell) -> Session | None:
     """Take away what :func:`load` added, and say what the notebook had set; other people's magics stay."""
     manager = shell.magics_manager
-    line: object = getattr(manager.magics["line"].get(_NAME), "__self__", None)
-    if not isinstance(line, LLM):
-        return None
-    line.uninstall()
-    del manager.magics["line"][_NAME]
-    if isinstance(manager.magics["cell"].get(_NAME), CellMagic):
-        del manager.magics["cell"][_NAME]
-    # The manager keeps what was registered as a function on an object of its own, too.
-    vars(manager.user_magics).pop(_NAME, None)
-    return line.state.session
+    ours = {kind: owner for kind, table in manager.magics.items() if (owner := _owner(table.get(_NAME)))}
+    for kind in ours:
+        del manager.magics[kind][_NAME]
+    session = None
+    for llm in set(ours.values()):
+        llm.uninstall()
+        session = llm.state.session
+        # The manager keeps what was registered as a function on an object of its own, too.
+        vars(manager.user_magics).pop(_NAME, None)
+    return session
+
+
+def _owner(magic: object) -> LLM | None:
+    if isinstance(magic, CellMagic):
+        return magic.owner
+    owner: object = getattr(magic, "__self__", None)
+    return owner if isinstance(owner, LLM) else None
 
 
 def _completed(given: CellArguments, settings: Settings) -> CellArguments:

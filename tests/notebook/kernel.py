@@ -15,6 +15,7 @@ from typing import Any, Self
 import nbformat
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 __all__ = ["Cell", "Kernel", "client"]
@@ -76,6 +77,13 @@ class Cell:
         return "".join(output.get("ename", "") for output in self.outputs)
 
 
+_OUTPUTS = {"display_data", "execute_result", "stream", "error"}
+
+
+def _is_idle(message: dict[str, Any]) -> bool:
+    return message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+
+
 class Kernel:
     """One kernel with the magics loaded; cells run in it one after another, and may fail."""
 
@@ -108,6 +116,22 @@ class Kernel:
         self._messages = []
         self._client.execute_cell(cell, len(self._client.nb.cells) - 1, store_history=True)
         return Cell(cell.outputs, self._messages)
+
+    def run_all(self, *sources: str) -> list[Cell]:
+        """Run cells as Run All does: all are queued at the kernel before the first has ended."""
+        client = self._client.kc
+        assert client is not None
+        sent = [client.execute(source, stop_on_error=True) for source in sources]
+        messages: dict[str, list[dict[str, Any]]] = {number: [] for number in sent}
+        for number in sent:
+            run_sync(client._async_recv_reply)(number, timeout=60)
+        while not all(any(_is_idle(m) for m in of_cell) for of_cell in messages.values()):
+            message = run_sync(client.get_iopub_msg)(timeout=60)
+            messages.get(message["parent_header"].get("msg_id", ""), []).append(message)
+        return [
+            Cell([nbformat.v4.output_from_msg(m) for m in of_cell if m["msg_type"] in _OUTPUTS], of_cell)
+            for of_cell in messages.values()
+        ]
 
     def value(self, expression: str) -> str:
         """The repr of an expression."""

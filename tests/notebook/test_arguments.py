@@ -31,8 +31,8 @@ def test_all_given() -> None:
     """Each key fills its field, quotes hold a value with spaces together."""
     line = (
         'chain=a/b,c/d system="Be brief, # please." temperature=0.5 max_tokens=20 stop=END stop="# " seed=7 '
-        "out=answer format=json schema=shapes.Person stream=off raw=on timeout=30s deadline=2m midstream=raise "
-        "retries=1 await_cells=off"
+        "out=answer format=json schema=shapes.Person stream=off raw=on timeout=30s deadline=2m "
+        "midstream=raise retries=1 await_cells=off"
     )
     expected = CellArguments(
         chain="a/b,c/d",

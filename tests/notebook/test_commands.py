@@ -39,7 +39,10 @@ def test_commands(line: str, expected: tuple[str, tuple[str, ...]]) -> None:
     [
         ("bnech a/b", ("'bnech'", "did you mean bench?", "%llm bench SPEC")),
         ("chain=a/b hi", ("'chain=a/b'", "%%llm", "prompt below")),
-        ("qqqq", ("'qqqq'", "chain, bench, unbench, models, events, explain, config, trust, doctor, nest, help")),
+        (
+            "qqqq",
+            ("'qqqq'", "chain, bench, unbench, models, events, explain, config, trust, doctor, nest, help"),
+        ),
         ("events now", ("'now'", "%llm events")),
     ],
 )
@@ -141,5 +144,5 @@ def test_pairs() -> None:
 @pytest.mark.parametrize("word", ["temperature", "=5"])
 def test_no_pair(word: str) -> None:
     """A word that is none is named, with an example."""
-    with pytest.raises(ArgumentError, match="is no key=value: write %llm config temperature=0.2"):
+    with pytest.raises(ArgumentError, match=r"is no key=value: write %llm config temperature=0\.2"):
         parse_pairs((word,))

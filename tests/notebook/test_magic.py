@@ -2,78 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient.exceptions import CellExecutionError
 
-from llm_failover_nb.engine.chain import list_benched, process_registry, unbench_model
+from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.engine.types import Chunk
 from llm_failover_nb.notebook import magic
-from llm_failover_nb.notebook.arguments import COMMANDS, KEYS
 from llm_failover_nb.notebook.live import Live
+from llm_failover_nb.notebook.state import default_choice
 from llm_failover_nb.providers import local
+from llm_failover_nb.settings import Settings
 from llm_failover_nb.testing import FaultServer, ScriptedProvider
 from tests.notebook.kernel import Cell, Kernel, client
-
-SETUP = """\
-%load_ext llm_failover_nb
-import llm_failover_nb as fo
-from llm_failover_nb.engine.bench import process_benches
-from llm_failover_nb.engine.events import process_log
-fo.set_failover_defaults(backoff=lambda attempt: 0.0)
-"""
-
-FRESH = """\
-for bench in fo.list_benched():
-    fo.unbench_model(bench.model)
-process_log.clear()
-"""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(server: FaultServer) -> Iterator[Kernel]:
-    """One kernel for the module; starting one takes a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLM_FAILOVER_NB_WEIGHTS", os.devnull + "/none")
-        patch.delenv("OPENAI_API_KEY", raising=False)
-        with Kernel() as kernel:
-            kernel.run(SETUP)
-            kernel.run(f"fo.register_provider('lab', base_url={server.url!r})")
-            yield kernel
-
-
-@pytest.fixture
-def kernel(running: Kernel, server: FaultServer) -> Kernel:
-    """The kernel, with no bench and an empty log."""
-    server.reset()
-    assert running.run(FRESH).error == ""
-    return running
-
-
-@pytest.fixture
-def settings(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
-    """The kernel's settings file, for a test to write."""
-    file = tmp_path / "settings.toml"
-    kernel.run("import os; before = os.environ['LLM_FAILOVER_NB_SETTINGS']")
-    kernel.run(f"os.environ['LLM_FAILOVER_NB_SETTINGS'] = {str(file)!r}")
-    yield file
-    kernel.run("os.environ['LLM_FAILOVER_NB_SETTINGS'] = before")
-    kernel.run("%llm")
 
 
 def displays(cell: Cell) -> list[str]:
@@ -204,7 +151,7 @@ def test_observer_of_the_session_is_told(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("%%llm cain=sim/echo\nhi", "unknown key 'cain' in 'cain=sim/echo': did you mean chain?"),
+        ("%%llm cain=sim/echo\nhi", "'cain' is no key of %%llm: did you mean chain?"),
         ("%%llm chain=smi/echo\nhi", "did you mean 'sim'?"),
         ("%%llm chain=,\nhi", "no valid specs"),
         ("%%llm chain=sim/echo\n \n", "the cell asks nothing"),
@@ -367,8 +314,14 @@ def test_failure_stops_nbclient() -> None:
 # Interrupts
 
 
-def test_interrupt_of_a_silent_model(kernel: Kernel, server: FaultServer) -> None:
-    """A cell that waits on silence ends, and its request is closed within half a second."""
+@pytest.fixture(params=["", "await_cells=off"], ids=["awaited", "blocking"])
+def how(request: pytest.FixtureRequest) -> str:
+    """The two ways in which a cell can run."""
+    return str(request.param)
+
+
+def test_interrupt_of_a_silent_model(kernel: Kernel, server: FaultServer, how: str) -> None:
+    """A cell that waits on silence has ended, and its request is closed, within half a second."""
     interrupted_at = []
 
     def received() -> bool:
@@ -377,34 +330,38 @@ def test_interrupt_of_a_silent_model(kernel: Kernel, server: FaultServer) -> Non
         return arrived
 
     with kernel.interrupted_when(received):
-        cell = kernel.run("%%llm chain=lab/silent,sim/echo\nhi")
+        cell = kernel.run(f"%%llm chain=lab/silent,sim/echo {how}\nhi")
+        took = perf_counter() - interrupted_at[0]
 
+    assert cell.error == "KeyboardInterrupt: interrupted before an answer came"
     assert cell.error_name == "KeyboardInterrupt"
     assert "interrupted before an answer came" in cell.text
+    assert took < 0.5
     assert server.wait_closed()
     assert (server.requests[-1].closed_at or 0) - interrupted_at[0] < 0.5
 
 
-def test_interrupt_benches_nothing(kernel: Kernel, server: FaultServer) -> None:
+def test_interrupt_benches_nothing(kernel: Kernel, server: FaultServer, how: str) -> None:
     """An interrupted attempt is recorded as cancelled and counts as nothing."""
     with kernel.interrupted_when(server.wait_received):
-        kernel.run("%%llm chain=lab/silent,sim/echo\nhi")
+        kernel.run(f"%%llm chain=lab/silent,sim/echo {how}\nhi")
+    assert server.wait_closed()
 
     assert kernel.value("fo.list_benched(), [row.outcome for row in process_log]") == "([], ['cancelled'])"
 
 
-def test_interrupt_keeps_the_partial_text(kernel: Kernel, server: FaultServer) -> None:
+def test_interrupt_keeps_the_partial_text(kernel: Kernel, server: FaultServer, how: str) -> None:
     """What had come is the final output, marked as partial, and the traceback is one line."""
     kernel.run("""
 from llm_failover_nb.notebook.live import Live
 def feed(self, chunk, feed=Live.feed):
     feed(self, chunk)
     if "twenty" in self.partial:
-        fo.parse_chain("lab/echo").complete("seen")
+        __import__("threading").Thread(target=fo.parse_chain("lab/echo").complete, args=("seen",)).start()
 Live.feed = feed
 """)
     with kernel.interrupted_when(lambda: server.wait_received(2)):
-        cell = kernel.run("%%llm chain=lab/stall:30\none two three twenty and more that never comes")
+        cell = kernel.run(f"%%llm chain=lab/stall:30 {how}\none two three twenty and more that never comes")
     kernel.run("Live.feed = feed.__defaults__[0]")
 
     assert cell.text.startswith("one two three twenty")
@@ -413,241 +370,21 @@ Live.feed = feed
     assert server.wait_closed(model="stall:30")
 
 
-def test_interrupt_without_stream(kernel: Kernel, server: FaultServer) -> None:
+def test_interrupt_without_stream(kernel: Kernel, server: FaultServer, how: str) -> None:
     """The same holds where the answer is not streamed."""
     with kernel.interrupted_when(server.wait_received):
-        cell = kernel.run("%%llm chain=lab/silent stream=off\nhi")
+        cell = kernel.run(f"%%llm chain=lab/silent stream=off {how}\nhi")
 
     assert cell.error_name == "KeyboardInterrupt"
-    assert server.wait_closed(0.5)
+    assert server.wait_closed(timeout=0.5)
 
 
-# %llm
+def test_kernel_goes_on_after_an_interrupt(kernel: Kernel, server: FaultServer, how: str) -> None:
+    """The kernel goes on after an interrupt, with the next cell."""
+    with kernel.interrupted_when(server.wait_received):
+        kernel.run(f"%%llm chain=lab/silent {how}\nhi")
 
-
-def test_bench_for_a_while(kernel: Kernel) -> None:
-    """A bench says until when it holds."""
-    cell = kernel.run("%llm bench sim/echo 10m")
-
-    assert cell.text.startswith("sim/echo: benched by hand until ")
-    assert ", 10 min left" in cell.text
-    assert kernel.value("[(b.model, b.manual) for b in fo.list_benched()]") == "[('sim/echo', True)]"
-
-
-def test_bench_for_no_time_worth_telling(kernel: Kernel) -> None:
-    """A bench may be over before it can be told of."""
-    assert kernel.run("%llm bench sim/echo 0.0000001").text == "sim/echo: benched, and the time is over\n"
-
-
-@pytest.mark.parametrize("words", ["", "forever"])
-def test_bench_until_lifted(kernel: Kernel, words: str) -> None:
-    """Without a duration, and with forever, it holds until lifted."""
-    cell = kernel.run(f"%llm bench sim/echo {words}")
-
-    assert cell.text == "sim/echo: benched by hand until lifted\n"
-
-
-def test_unbench(kernel: Kernel) -> None:
-    """Lifting a bench says so."""
-    kernel.run("%llm bench sim/echo")
-
-    assert kernel.run("%llm unbench sim/echo").text == "sim/echo: no longer benched\n"
-    assert kernel.value("fo.list_benched()") == "[]"
-
-
-def test_unbench_of_no_bench(kernel: Kernel) -> None:
-    """Where there is none, the nearest one is named, and the notebook goes on."""
-    kernel.run("%llm bench sim/echo")
-    cell = kernel.run("%llm unbench sim/ecko")
-
-    assert cell.text == "sim/ecko: was not benched; did you mean sim/echo?\n"
-
-
-def test_bench_of_an_alias(kernel: Kernel) -> None:
-    """An alias stands for the models that it names."""
-    kernel.run("from llm_failover_nb.engine.chain import process_registry")
-    kernel.run("process_registry.alias('pair', 'sim/503,sim/echo')")
-    kernel.run("%llm bench pair 1h")
-
-    assert kernel.value("[b.model for b in fo.list_benched()]") == "['sim/503', 'sim/echo']"
-
-
-def test_status(kernel: Kernel) -> None:
-    """The status lists the default chain, and benches outside of it."""
-    kernel.run("%llm bench sim/503 10m")
-    cell = kernel.run("%llm")
-
-    assert cell.kinds == ["display_data"]
-    assert "sim/echo: ready" in cell.text
-    assert "sim/503: benched by hand until " in cell.text
-    assert "not in this chain" in cell.html
-
-
-def test_events_are_a_frame(kernel: Kernel) -> None:
-    """The events are the cell's value, a DataFrame."""
-    kernel.run("%%llm chain=sim/503,sim/echo\nhi")
-    cell = kernel.run("%llm events")
-
-    assert cell.kinds == ["execute_result"]
-    assert kernel.value("type(_).__name__, _.outcome.iloc[-1]") == "('DataFrame', 'ok')"
-
-
-def test_help(kernel: Kernel) -> None:
-    """The help names each key and each subcommand."""
-    text = kernel.run("%llm help").text
-    words = [f"{key.name}=" for key in KEYS] + [command.typed for command in COMMANDS]
-
-    assert [word for word in words if word not in text] == []
-
-
-# %llm models
-
-
-def test_models(kernel: Kernel, settings: Path) -> None:
-    """Providers, aliases, local models and the default chain, with what is missing and without asking."""
-    settings.write_text(
-        "chain = 'quick'\n[aliases]\nquick = 'sim/echo'\n[local.models]\nqwen = 'q.gguf'\n"
-        "[providers.desk]\nbase_url = 'https://llm.example.org/v1'\nkey_env = 'DESK_KEY_OF_NOBODY'\n",
-        encoding="utf-8",
-    )
-    cell = kernel.run("%llm models")
-    lines = [line.split() for line in cell.text.splitlines()]
-
-    assert cell.kinds == ["display_data"]
-    for line in (
-        "○ openai/MODEL api.openai.com set OPENAI_API_KEY",
-        "○ desk/MODEL llm.example.org (settings) set DESK_KEY_OF_NOBODY",
-        "● quick sim/echo ready",
-        "● sim/echo ready",
-    ):
-        assert line.split() in lines
-    assert "local/qwen" in cell.html
-    assert kernel.value("len(process_log)") == "0"
-
-
-def test_models_that_match(kernel: Kernel) -> None:
-    """A text shows what holds it alone."""
-    cell = kernel.run("%llm models OPENAI")
-    named = [line.split()[1] for line in cell.text.splitlines() if line.startswith("  ")]
-
-    assert {"azure/MODEL", "openai/MODEL"} == set(named)
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"), [("opnai", "did you mean openai?"), ("zzzzz", "%llm models alone lists everything")]
-)
-def test_models_of_which_none_matches(kernel: Kernel, text: str, hint: str) -> None:
-    """The nearest names are told, and the notebook goes on."""
-    cell = kernel.run(f"%llm models {text}")
-
-    assert (cell.text, cell.error) == (f"nothing matches {text!r}; {hint}\n", "")
-
-
-# %llm explain
-
-
-@pytest.fixture
-def unfailed(kernel: Kernel) -> Kernel:
-    """The kernel, in which nothing has failed as far as the magics know."""
-    kernel.run("%reload_ext llm_failover_nb")
-    kernel.run("import sys; vars(sys).pop('last_value', None)")
-    return kernel
-
-
-def explained(cell: Cell) -> list[str]:
-    """The models that an explanation names, in order."""
-    return [line.partition(": ")[0] for line in cell.text.splitlines()[1::2]]
-
-
-def test_explain_where_nothing_has_failed(unfailed: Kernel) -> None:
-    """It says so."""
-    assert unfailed.run("%llm explain").text == "nothing has failed yet\n"
-
-
-def test_explain_a_failed_cell(unfailed: Kernel) -> None:
-    """Two lines a model, in the chain's order, those that could not be asked included."""
-    number = unfailed.run("%%llm chain=lab/503,openai/gpt-x,lab/auth\nhi").messages
-    cell = unfailed.run("%llm explain")
-
-    assert explained(cell) == ["lab/503", "openai/gpt-x", "lab/auth"]
-    assert len(cell.text.splitlines()) == 7
-    assert cell.text.startswith(f"what failed in cell {executed(number)}\n")
-    assert "set OPENAI_API_KEY" in cell.html
-
-
-def executed(messages: list[dict[str, Any]]) -> int:
-    """The number of the cell."""
-    (number,) = [m["content"]["execution_count"] for m in messages if m["msg_type"] == "execute_input"]
-    return int(number)
-
-
-def test_explain_a_cell_that_was_answered(unfailed: Kernel) -> None:
-    """The models that were left, and who answered; later cells without a failure change nothing."""
-    unfailed.run("%%llm chain=lab/503,lab/auth,sim/echo\nhi")
-    unfailed.run("%%llm chain=sim/echo\nhi")
-    cell = unfailed.run("%llm explain")
-
-    assert explained(cell) == ["lab/503", "lab/auth"]
-    assert "before sim/echo answered" in cell.text
-
-
-def test_explain_an_interrupted_cell(unfailed: Kernel, server: FaultServer) -> None:
-    """What had failed until then."""
-    with unfailed.interrupted_when(lambda: server.wait_received(2)):
-        unfailed.run("%%llm chain=lab/auth,lab/silent\nhi")
-
-    assert explained(unfailed.run("%llm explain")) == ["lab/auth"]
-
-
-def test_explain_the_last_error(unfailed: Kernel) -> None:
-    """Where no model has failed, the error that the notebook stopped at."""
-    unfailed.run("int('x')")
-    cell = unfailed.run("%llm explain")
-
-    assert cell.text.startswith("the last error of the notebook: ValueError\n")
-
-
-def test_explain_a_call_in_python(unfailed: Kernel) -> None:
-    """What a cell of plain Python ended with is the last failure, also after a %%llm cell that failed."""
-    unfailed.run("%%llm chain=sim/503\nhi")
-    unfailed.run("fo.parse_chain('sim/401,sim/quota').complete('hi')")
-    unfailed.run("int('x')")
-    cell = unfailed.run("%llm explain")
-
-    assert cell.text.startswith("what ended the last call in Python: AllModelsFailed\n")
-    assert explained(cell) == ["sim/401", "sim/quota"]
-
-
-def test_unloading_looks_at_no_further_cell(shell: InteractiveShell) -> None:
-    """The hook is taken away with the magics, and loading again leaves one."""
-    before = len(shell.events.callbacks["post_run_cell"])
-    magic.load(shell)
-    assert len(shell.events.callbacks["post_run_cell"]) == before
-    magic.unload(shell)
-    assert len(shell.events.callbacks["post_run_cell"]) == before - 1
-
-
-def test_explain_a_variable(unfailed: Kernel) -> None:
-    """The exception that it holds, whatever has failed since."""
-    unfailed.run("try: fo.parse_chain('sim/401').complete('hi')\nexcept fo.FailoverError as e: kept = e")
-    unfailed.run("%%llm chain=sim/503\nhi")
-
-    assert explained(unfailed.run("%llm explain kept")) == ["sim/401"]
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("answer.attempts", "UsageError: answer.attempts is no exception but a tuple"),
-        ("answr", "UsageError: 'answr' is not defined; did you mean answer?"),
-        ("answer now", "UsageError: 'now' is one word too many: write %llm explain [NAME]"),
-    ],
-)
-def test_explain_what_is_no_failure(kernel: Kernel, line: str, words: str) -> None:
-    """One short error."""
-    kernel.run("answer = fo.Response()")
-
-    assert kernel.run(f"%llm explain {line}").text.startswith(words)
+    assert kernel.run("%%llm chain=sim/echo\nhello").text.startswith("hello\n")
 
 
 # Notes
@@ -714,12 +451,10 @@ def test_settings_choose_the_chain(kernel: Kernel, tmp_path: Path) -> None:
     assert "no chain is set" not in cell.text
 
 
-def test_default_chain_is_local_where_installed(
-    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_chain_is_local_where_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the local model installed it answers, and the note says what it is."""
     monkeypatch.setattr(local, "available", lambda: True)
-    choice = magic.LLM(shell)._choice()
+    choice = default_choice(Settings())
 
     assert choice.chain == "local/smollm2"
     assert "a small model on this machine" in choice.note
@@ -825,20 +560,6 @@ def test_unload_leaves_nothing(kernel: Kernel) -> None:
 
 
 # Without a kernel
-
-
-@pytest.fixture
-def shell() -> Iterator[InteractiveShell]:
-    """A shell without a front end that could replace an output."""
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    magic.load(shell)
-    yield shell
-    for bench in list_benched():
-        unbench_model(bench.model)
-    magic.unload(shell)
-    shell.history_manager.end_session()  # type: ignore[union-attr, no-untyped-call]  # IPython's
-    InteractiveShell.clear_instance()
 
 
 def test_terminal_prints_once(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
