@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict, TypeVar, Unpack, cast
 
 from llm_failover_nb.engine.bench import BenchedModel, BenchRegistry, process_benches
+from llm_failover_nb.engine.check import Check, checked_check
 from llm_failover_nb.engine.classify import Verdict, classify
 from llm_failover_nb.engine.clock import Clock
 from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind
@@ -81,6 +82,13 @@ class ChainOptions(PolicyFields, total=False):
     ``policy`` is a whole :class:`Policy` (else the package's defaults), over which single fields win.
     ``classify`` maps an error to an :class:`ErrorKind` or a :class:`Verdict`. What is ``None`` is the
     package's own, but ``observer=None`` switches the package's default observer off.
+
+    ``check`` is called with each whole answer before it counts. Where it raises, the answer is a
+    request-specific failure of that model with reason ``invalid_answer`` (or the reason of a
+    :class:`ProviderError` that it raises), whatever ``classify`` says: the next model is asked, nothing is
+    retried or benched. What it returns is ignored. It runs where the call runs, on the event loop for
+    ``acomplete`` and ``astream``, so keep it short; of the attempts it sees those before the present one. In
+    a stream it runs at the end, when content has reached the caller: ``midstream`` says what a refusal does.
     """
 
     policy: Policy | None
@@ -90,14 +98,15 @@ class ChainOptions(PolicyFields, total=False):
     observer: Observer | Sequence[Observer] | None
     log: EventLog | None
     classify: Callable[[BaseException], ErrorKind | Verdict] | None
+    check: Check | None
 
 
 class Chain:
     """Models in the order in which they are asked; policy, defaults and observer are fixed now.
 
     Args:
-        models: Models, chains (spliced in flat: their entries, not their policy or observer), texts of
-            specs, or None (skipped); or one text of comma-separated specs.
+        models: Models, chains (spliced in flat: their entries, not their policy, observer or check), texts
+            of specs, or None (skipped); or one text of comma-separated specs.
         **options: See :class:`ChainOptions`.
 
     Raises:
@@ -118,7 +127,7 @@ class Chain:
         benches = _or_default(options.pop("benches", None), process_benches)
         clock = _or_default(options.pop("clock", None), benches.clock)
         log = _or_default(options.pop("log", None), process_log)
-        judge = options.pop("classify", None)
+        judge, check = options.pop("classify", None), checked_check(options.pop("check", None))
         policy = _or_default(options.pop("policy", None), get_failover_defaults())
         self.policy = _changed(policy, cast("PolicyFields", options))
         self.models = tuple(_flat(models, registry))
@@ -136,6 +145,7 @@ class Chain:
             observers=checked_observers(observer),
             log=log,
             classify=_classifier(judge, clock),
+            check=check,
         )
 
     def complete(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Response:
@@ -157,6 +167,7 @@ class Chain:
                     self._setup.clock.sleep(step.seconds)
                 else:
                     step.response = step.calls.complete(step.request)
+                    step.examine()
         return call.response
 
     async def acomplete(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Response:
@@ -168,6 +179,7 @@ class Chain:
                     await self._setup.clock.asleep(step.seconds)
                 else:
                     step.response = await step.calls.acomplete(step.request)
+                    step.examine()
         return call.response
 
     def stream(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Iterator[Chunk]:

@@ -23,6 +23,7 @@ not_installed    auth_dead        a local model, or what runs it, is not on this
 context_length   request_specific larger than the model takes
 content_filter   request_specific refused for what it says
 bad_request      request_specific refused for how it is put
+invalid_answer   request_specific answered, but the chain's own check refuses the answer
 benched          unknown          passed by: somebody benched it while the call ran
 deadline         unknown          cut by the call's own deadline, so nothing is known of the model
 unknown          unknown          nothing known about it

@@ -111,6 +111,10 @@ _REASONS = {
         "the request is not one that the model takes",
         "change the parameter or the part of the prompt that the message names",
     ),
+    "invalid_answer": (
+        "the model answered, but not as it should",
+        "say in the prompt what the answer must look like, or add a model that keeps to it to the chain",
+    ),
     "benched": (
         "passed by, since it was benched while the call ran",
         "wait until the bench ends, or lift it with unbench_model",
@@ -146,6 +150,7 @@ _RULES = {
     "no": "decided by a body that is no answer",
     "relayed": "decided by the key at fault, which is the router's own",
     "unreadable": "it cannot be read",
+    "check": "decided by the chain's own check",
     "": "decided by the chain's own classify",
 }
 

@@ -16,6 +16,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from llm_failover_nb.engine.bench import seconds_until
+from llm_failover_nb.engine.check import Check
 from llm_failover_nb.engine.classify import Verdict
 from llm_failover_nb.engine.errors import (
     AllModelsFailed,
@@ -35,7 +36,7 @@ from llm_failover_nb.engine.events import (
 )
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.steps import Attempt, Step, Wait
-from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts
+from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts, Usage
 
 if TYPE_CHECKING:
     from llm_failover_nb.engine.bench import BenchRegistry
@@ -52,8 +53,8 @@ _call_ids = count(1)
 # A probe's place is free again after this long at the most, in seconds.
 _PROBE_LAPSE = 60.0
 
-# The fields of a request that not every model takes, besides stop, which is never None.
-_DROPPABLE = ("temperature", "max_tokens", "seed", "schema")
+# A stream need not say more of its answer than its chunks did.
+_NOTHING_SAID = Response()
 
 # An error's text in the log and in messages; a provider may send pages.
 _ERROR_LENGTH = 500
@@ -92,6 +93,7 @@ class Setup:
     observers: tuple[Observer, ...]
     log: EventLog
     classify: Classify
+    check: Check | None = None
 
 
 class Call:
@@ -121,9 +123,12 @@ class Call:
         self._rest: Sequence[Entry] = ()
         self._best_effort = False
         self._restart_due = False
-        # Plain requests, which most are, hold nothing that a model might not take.
+        # Plain requests, which most are, hold none of the fields that not every model takes.
         # By identity: a number of NumPy's does not compare.
-        self._may_drop = bool(request.stop) or any(getattr(request, name) is not None for name in _DROPPABLE)
+        r = request
+        self._may_drop = bool(r.stop) or not (
+            r.temperature is None and r.max_tokens is None and r.seed is None and r.schema is None
+        )
         self._response: Response | None = None
         self._start = 0.0
         self._deadline = math.inf
@@ -185,7 +190,7 @@ class Call:
             yield attempt
             if attempt.error is None:
                 return
-            error = attempt.error = _kept(attempt.error, entry)
+            error = attempt.error = _kept(attempt.error, entry, cause=attempt.refusal is not None)
             verdict = self._judge(attempt, error)
             wait = self._wait_before_retry(attempt, verdict)
             if wait is None:
@@ -230,7 +235,7 @@ class Call:
             self.release()
             self._record_attempt(attempt, "cancelled", Verdict(ErrorKind.UNKNOWN, "deadline"))
             raise self._deadline_exceeded(attempt.text) from error
-        verdict = self._classified(error)
+        verdict = attempt.refusal or self._classified(error)
         if isinstance(error, ProviderError):
             error.model = self._entry.spec
             error.kind, error.reason, error.rule = verdict.kind, verdict.reason, verdict.rule
@@ -285,7 +290,8 @@ class Call:
     def _leave(self, attempt: Attempt, error: Exception, verdict: Verdict, *, outcome: str = "") -> None:
         """Settle what a failure changes, then record it and tell it."""
         until = self._bench(attempt, verdict)
-        benched_too = self._bench_key(attempt) if verdict.reason == "credentials" else ()
+        dead_key = verdict.reason == "credentials" and verdict.kind is not ErrorKind.REQUEST_SPECIFIC
+        benched_too = self._bench_key(attempt) if dead_key else ()
         now = self.setup.clock.now()
         # By the clock that laid it.
         benched_for = 0.0 if until is None else seconds_until(until, self.setup.benches.clock.now())
@@ -348,15 +354,25 @@ class Call:
         self._errors.setdefault(entry.position, error)
         self._record(entry, "skipped", verdict=Verdict(ErrorKind.UNKNOWN, "benched"))
 
-    # What the steps report
+    # What the steps report, and ask for
+
+    def answer(self, attempt: Attempt, now: float) -> Response:
+        """An attempt's answer as the caller gets it, with the attempts that are known so far."""
+        answer = attempt.response or _NOTHING_SAID
+        usage, first = answer.usage, attempt.first_token
+        return Response(
+            attempt.text,
+            self._entry.spec, answer.finish_reason, usage, tuple(self._records),
+            answer.cost if answer.cost is not None else usage.cost,
+            now - self._start, None if first is None else first - self._start,
+            answer.reasoning, answer.tool_calls, answer.finish,
+        )  # fmt: skip
 
     def answered(self, attempt: Attempt) -> None:
         entry, clock = self._entry, self.setup.clock
         self.setup.benches.succeeded(entry.spec, self._id, attempt.began)
-        answer = attempt.response or Response()
-        usage = answer.usage
-        now = clock.monotonic()
-        first = attempt.first_token
+        usage = (attempt.response or _NOTHING_SAID).usage
+        now, first = clock.monotonic(), attempt.first_token
         record = AttemptRecord(
             clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec, entry.position,
             attempt.number, "ok", "", "", None, False, 0.0, "", now - attempt.start,
@@ -366,13 +382,7 @@ class Call:
         )  # fmt: skip
         self._records.append(record)
         self.setup.log.append(record)
-        self._response = Response(
-            attempt.text,
-            entry.spec, answer.finish_reason, usage, tuple(self._records),
-            answer.cost if answer.cost is not None else usage.cost,
-            now - self._start, None if first is None else first - self._start,
-            answer.reasoning, answer.tool_calls, answer.finish,
-        )  # fmt: skip
+        self._response = self.answer(attempt, now)
 
     def cancelled(self, attempt: Attempt) -> None:
         self.release()
@@ -447,6 +457,8 @@ class Call:
             next_model=next_model,
             latency=clock.monotonic() - attempt.start,
             first_token=None if first is None else first - attempt.start,
+            # A refused answer has been paid for.
+            usage=attempt.response.usage if attempt.refusal and attempt.response else None,
             note="; ".join(filter(None, (self._dropped_note(attempt) if self._may_drop else "", note))),
         )
 
@@ -472,25 +484,37 @@ class Call:
         next_model: str = "",
         latency: float | None = None,
         first_token: float | None = None,
+        usage: Usage | None = None,
         note: str = "",
     ) -> None:
+        used = usage or Usage()
         record = AttemptRecord(
             self.setup.clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec,
             entry.position, attempt, outcome, verdict.kind.value if verdict else "",
             verdict.reason if verdict else "", _status(error), benched, benched_for,
-            next_model, latency, first_token, None, None, None, "" if error is None else _line(error), note,
+            next_model, latency, first_token, used.input_tokens, used.output_tokens, used.cost,
+            "" if error is None else _line(error), note,
         )  # fmt: skip
         self._records.append(record)
         self.setup.log.append(record)
 
 
-def _kept(error: Exception, entry: Entry) -> Exception:
-    """An error as events and groups keep it: without frames, which hold requests and the keys in them."""
+def _kept(error: Exception, entry: Entry, *, cause: bool) -> Exception:
+    """An error as events and groups keep it: without frames, which hold requests and the keys in them.
+
+    Of what caused it nothing is kept, or, with ``cause``, the cause as bare as the error itself.
+    """
+    why = error.__cause__ if cause else None
     if error.__traceback__ is not None and logger.isEnabledFor(logging.DEBUG):
         logger.debug("an attempt on %s failed", entry.spec, exc_info=error)
     if isinstance(error, ProviderError) and error.model not in ("", entry.name, entry.spec):
         # It is labelled already: one instance may be the failure of several entries.
         error = copy.copy(error)
+    _bare(error).__cause__ = None if why is None else _bare(why)
+    return error
+
+
+def _bare(error: BaseException) -> BaseException:
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

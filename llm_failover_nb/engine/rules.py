@@ -42,7 +42,7 @@ KINDS = {
     for kind, reasons in {
         ErrorKind.TRANSIENT: "rate_limit overloaded server_error timeout connection malformed cut empty",
         ErrorKind.AUTH_DEAD: "quota credentials region permission model_gone no_key not_installed",
-        ErrorKind.REQUEST_SPECIFIC: "context_length content_filter bad_request",
+        ErrorKind.REQUEST_SPECIFIC: "context_length content_filter bad_request invalid_answer",
         ErrorKind.UNKNOWN: "unknown benched deadline",
     }.items()
     for reason in reasons.split()

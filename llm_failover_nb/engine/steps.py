@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from llm_failover_nb.engine.check import refusal
+from llm_failover_nb.engine.classify import Verdict
 from llm_failover_nb.engine.errors import ErrorKind, ProviderError
 from llm_failover_nb.engine.types import Chunk, Request, Response, Usage
 
@@ -40,11 +42,14 @@ class Wait:
 
 
 class Attempt:
-    """A step: ask ``calls`` for ``request``, and set ``response`` or pass each chunk through ``accept``."""
+    """A step: ask ``calls`` for ``request``, and set ``response`` or pass each chunk through ``accept``.
+
+    A whole answer is then shown to the chain's check with ``examine``; at a stream's end ``finish`` does so.
+    """
 
     __slots__ = (
         "_call", "began", "calls", "committed", "error", "first_token", "held", "number", "parts",
-        "request", "response", "start",
+        "refusal", "request", "response", "start",
     )  # fmt: skip
 
     def __init__(self, call: Call, calls: Calls, request: Request, number: int, began: int) -> None:
@@ -55,6 +60,7 @@ class Attempt:
         self.began = began
         self.response: Response | None = None
         self.error: Exception | None = None
+        self.refusal: Verdict | None = None
         self.committed = False
         self.first_token: float | None = None
         self.parts: list[str] = []
@@ -68,7 +74,9 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if error is None:
-            self.error = self._misfit() or self._lateness()
+            self.error = self._misfit()
+            if self.error is None and self._call.has_deadline:
+                self.error = self._lateness()
             if self.error is None:
                 self._call.answered(self)
             return False
@@ -109,10 +117,34 @@ class Attempt:
         return self._commit(chunk) if chunk.text.strip() or chunk.tool else ()
 
     def finish(self) -> Sequence[Chunk]:
-        """What is left to hand on when the provider's stream has ended."""
+        """What is left to hand on when the provider's stream has ended.
+
+        Raises:
+            ProviderError: As :meth:`examine`; an answer of blanks alone has not reached the caller by then.
+        """
+        blanks = self._release() if any(self.held) else None
+        self.examine()
         if self.committed:
             return ()
-        return self._commit(self._release()) if any(self.held) else self._call.restart()
+        return self._call.restart() if blanks is None else self._commit(blanks)
+
+    def examine(self) -> None:
+        """Show the whole answer to the chain's check, if it has one.
+
+        Raises:
+            ProviderError: What the check said against it; leaving the step makes that the outcome.
+        """
+        setup = self._call.setup
+        if setup.check is None or self._misfit() is not None or self._call.late():
+            return
+        try:
+            setup.check(self._call.answer(self, setup.clock.monotonic()))
+        except concurrent.futures.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # somebody else's function; whatever it raises is a no
+            refused = refusal(error)
+            self.refusal = Verdict(ErrorKind.REQUEST_SPECIFIC, refused.reason, rule="check")
+            raise refused  # noqa: B904  # it has its cause
 
     def _release(self) -> Chunk:
         text = "".join(self.held)
@@ -133,20 +165,23 @@ class Attempt:
         return "".join(self.parts) or (self.response.text if self.response is not None else "")
 
     def _lateness(self) -> TimeoutError | None:
-        if self._call.has_deadline and self._call.late():
+        if self._call.late():
             return TimeoutError("the answer came after the deadline")
         return None
 
     def _misfit(self) -> ProviderError | None:
         """The failure of a provider that returned what is no answer; a stream need not say ``done``."""
-        answer = self.response
+        answer: object = self.response  # a claim of somebody else's code
         if isinstance(answer, Response) and isinstance(answer.usage, Usage) and isinstance(answer.text, str):
             return None
         if answer is None and self._call.streams:
             return None
-        what = answer if isinstance(answer, Response) else type(answer).__name__
+        what = f"{type(answer).__name__!r} instead of a Response"
+        if isinstance(answer, Response):
+            held = f"{type(answer.text).__name__} and {type(answer.usage).__name__}"
+            what = f"a Response that holds {held} instead of str and Usage"
         return ProviderError(
-            f"the provider returned {what!r} instead of a Response",
+            f"the provider returned {what}",
             kind=ErrorKind.UNKNOWN,
             reason="malformed",
         )

@@ -1,10 +1,12 @@
-"""The data that travels through the engine, frozen, and the Protocols of a provider. Nothing but coercion."""
+"""The data that travels through the engine, frozen, and the Protocols of a provider. Little but coercion."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from llm_failover_nb.engine.json_text import read_json
 
 if TYPE_CHECKING:
     from llm_failover_nb.engine.events import AttemptRecord
@@ -133,13 +135,16 @@ class Usage:
     cost: float | None = None
 
 
+# How much of an answer its repr shows.
+_LONGEST_SHOWN = 60
+
 Finish = Literal["", "stop", "length", "tool_calls", "content_filter", "other"]
 """Why a model stopped, in one word for all wires; ``""`` where the wire did not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer.
+    """A whole answer. As a str, and so in an f-string, it is its text; its repr is one short line.
 
     Args:
         text: The answer.
@@ -167,6 +172,36 @@ class Response:
     reasoning: str = ""
     tool_calls: tuple[Mapping[str, object], ...] = ()
     finish: Finish = ""
+
+    def json(self) -> object:
+        """The answer as JSON: the whole text, or what stands in the one fenced block of it.
+
+        Of duplicate keys the last wins, as with ``json.loads``; ``NaN`` and ``Infinity`` are refused.
+
+        Raises:
+            ValueError: When the text is no JSON; it says what is wrong, where, and how the text begins.
+
+        >>> Response('{"cities": ["Paris", "Lyon"]}').json()
+        {'cities': ['Paris', 'Lyon']}
+        """
+        try:
+            return read_json(self.text)
+        except ValueError as error:
+            if self.finish != "length":
+                raise
+            raise ValueError(f"{error}; a limit cut it short, so raise max_tokens") from None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        # Also that of a provider's which holds what it should not: this is how one finds out.
+        shown = str(self.text)
+        if len(shown) > _LONGEST_SHOWN:
+            shown = f"{shown[: _LONGEST_SHOWN - 1]}…"
+        tokens = [getattr(self.usage, name, None) for name in ("input_tokens", "output_tokens")]
+        counts = "+".join("?" if count is None else str(count) for count in tokens)
+        return f"Response({shown!r}, model={self.model!r}, attempts={len(self.attempts)}, tokens={counts})"
 
 
 ChunkKind = Literal["text", "reasoning", "tool", "restart", "done"]

@@ -58,6 +58,7 @@ def build() -> fo.Chain:
         log=fo.EventLog(max_rows=1_000),
         observer=[observe, fo.queued(observe)],
         classify=judge,
+        check=lambda response: response.json(),
         policy=fo.Policy(deadline=60),
         max_retries=2,
         midstream="restart",
