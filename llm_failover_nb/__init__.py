@@ -13,7 +13,7 @@ This module holds the public names, each imported when it is first used, and wir
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from llm_failover_nb.engine import builtin_providers, provider_sources
+from llm_failover_nb.engine import alias_sources, builtin_providers, provider_sources, withheld_sources
 
 __version__ = "0.1.0"
 
@@ -131,6 +131,8 @@ builtin_providers.update(
     )
 )
 provider_sources["settings"] = f"{__name__}.providers.register:from_settings"
+alias_sources["settings"] = f"{__name__}.settings:named_chains"
+withheld_sources["settings"] = f"{__name__}.settings:withheld"
 
 
 def __getattr__(name: str) -> object:

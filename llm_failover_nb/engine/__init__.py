@@ -12,3 +12,17 @@ provider_sources: dict[str, str] = {}
 
 Filled once, likewise.
 """
+
+alias_sources: dict[str, str] = {}
+"""Where registries look for a name without a slash that is no alias of their own: what the source is called
+-> ``module:function``, the function called at each look and returning what each name stands for.
+
+Filled once, likewise.
+"""
+
+withheld_sources: dict[str, str] = {}
+"""Where registries look for a name that nobody knows: what the source is called -> ``module:function``, the
+function called at each look and returning, by name, where it is defined and why it does not count.
+
+Filled once, likewise.
+"""

@@ -1,7 +1,8 @@
 """Names to providers, specs to models: the registry, its aliases, and the places where a name may be known.
 
 A name is looked for among what was registered, then in the sources that the package wires in (the user's
-settings), then among the built-in ones, then among the entry points of installed packages.
+settings), then among the built-in ones, then among the entry points of installed packages. What stands for a
+chain is looked for among the registry's own aliases, then in the sources of aliases.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, cast
 
-from llm_failover_nb.engine import builtin_providers, provider_sources
+from llm_failover_nb.engine import (
+    alias_sources,
+    builtin_providers,
+    provider_sources,
+    withheld_sources,
+)
 from llm_failover_nb.engine.errors import ChainSpecError
 from llm_failover_nb.engine.locks import new_rlock
 from llm_failover_nb.engine.model import Model, split_spec
@@ -32,6 +38,9 @@ ENTRY_POINTS = "llm_failover_nb.providers"
 
 REGISTERED, BUILT_IN, INSTALLED = "registered", "built in", "installed"
 """What the sources of providers are called that are the registry's own."""
+
+
+_Look = Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +152,12 @@ class SpecRegistry:
             return tuple(self._info(name, offers) for name in sorted({*offers, *self._known}))
 
     def aliases(self) -> dict[str, str]:
-        """The aliases and what they stand for."""
-        return dict(self._aliases)
+        """The aliases and what they stand for: the registry's own, and those of the sources beside them.
+
+        Raises:
+            FailoverError: When the user's settings cannot be read.
+        """
+        return {**_aliases_offered(), **self._aliases}
 
     def provider(self, name: str) -> Provider:
         """The provider of that name.
@@ -179,21 +192,29 @@ class SpecRegistry:
         Raises:
             ChainSpecError: When aliases go round in a circle, or a part is neither spec nor alias.
         """
-        return list(self._expand(text, ()))
+        return list(self._expand(text, (), cache(_aliases_offered)))
 
-    def _expand(self, text: str, within: tuple[str, ...]) -> Iterable[str]:
+    def _expand(self, text: str, within: tuple[str, ...], offered: _Look) -> Iterable[str]:
         for part in filter(None, map(str.strip, text.split(","))):
-            target = self._aliases.get(part)
+            target = self._target(part, offered)
             if target is None:
                 yield self._spec(part)
             elif part in within:
                 raise ChainSpecError(f"alias {part!r} stands for itself: {' -> '.join((*within, part))}")
             else:
-                yield from self._expand(target, (*within, part))
+                yield from self._expand(target, (*within, part), offered)
+
+    def _target(self, part: str, offered: _Look) -> str | None:
+        """What a part of a chain stands for; the sources are looked at for names that have no slash alone."""
+        if part in self._aliases or "/" in part:
+            return self._aliases.get(part)
+        return offered().get(part)
 
     def _spec(self, part: str) -> str:
         if "/" not in part:
-            if near := difflib.get_close_matches(part, self._aliases, n=1):
+            if (why := _withheld(part)) is not None:
+                raise ChainSpecError(f"{part!r} is {why}")
+            if near := difflib.get_close_matches(part, self.aliases(), n=1):
                 raise ChainSpecError(f"{part!r} is neither a spec nor an alias: did you mean {near[0]!r}?")
             if near := difflib.get_close_matches(part, self.names(), n=1):
                 raise ChainSpecError(
@@ -208,6 +229,8 @@ class SpecRegistry:
             offers = {**_installed(), **offers}
         if name in offers:
             return offers[name]
+        if (why := _withheld(name)) is not None:
+            raise ChainSpecError(f"the provider {name!r} is {why}")
         names = sorted({*offers, *self._known})
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)};"
@@ -238,6 +261,23 @@ def _offers() -> dict[str, _Offer]:
         look = cast("Callable[[], Mapping[str, Callable[[], Provider]]]", _attribute(path))
         offers |= {name: _Offer(source, make) for name, make in look().items()}
     return offers
+
+
+def _aliases_offered() -> dict[str, str]:
+    """What names stand for, by the sources."""
+    return _texts_of(alias_sources)
+
+
+def _withheld(name: str) -> str | None:
+    """Where a name is defined without counting, and why it does not."""
+    return _texts_of(withheld_sources).get(name)
+
+
+def _texts_of(sources: Mapping[str, str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for path in sources.values():
+        texts |= cast("_Look", _attribute(path))()
+    return texts
 
 
 def _built_in(path: str, name: str) -> Provider:

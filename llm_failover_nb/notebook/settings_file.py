@@ -1,7 +1,7 @@
-"""The settings file in a registry: what is new in it comes, what has changed is made anew, what is gone goes.
+"""The settings' providers in a registry: one whose entry has changed or gone is made anew.
 
-An alias that the session has set, changed or removed is the session's own, and stays as it is; so does a
-provider that it has registered. Nothing is read here: whoever reads the file hands it on.
+Nothing is read here: whoever reads the settings hands them on. Their aliases and chains need no following,
+for registries look those up when a name is asked for.
 """
 
 from __future__ import annotations
@@ -15,45 +15,26 @@ __all__ = ["SettingsFile"]
 
 
 class SettingsFile:
-    """Remembers what the file has brought, to tell it from what the session has set.
+    """Remembers the providers' entries, to see which have changed.
 
     Args:
-        registry: What follows the file.
+        registry: What follows the settings.
     """
 
     def __init__(self, registry: SpecRegistry) -> None:
         self._registry = registry
-        self._aliases: dict[str, str] = {}
         self._providers: Mapping[str, ProviderSettings] = {}
 
     def follow(self, settings: Settings) -> None:
-        """Bring the registry to what the file says now.
+        """Let a provider whose entry is not what it was be made anew when it is next asked for.
 
-        A provider whose entry has changed is made anew when it is next asked for; calls that are still
-        running over its connections go on.
+        Calls that are still running over its connections go on. One that the session has registered is the
+        session's own, and stays.
 
         Args:
-            settings: All of the file; one with nothing in it takes back whatever the file has brought.
+            settings: All of them; with nothing in them, every provider that they brought goes.
         """
-        self._follow_aliases(settings.aliases)
-        self._follow_providers(settings.providers)
-
-    def _follow_aliases(self, aliases: Mapping[str, str]) -> None:
-        standing = self._registry.aliases()
-        for name in {**self._aliases, **aliases}:
-            if standing.get(name) == self._aliases.get(name):
-                self._set(name, aliases.get(name))
-
-    def _set(self, name: str, target: str | None) -> None:
-        if target is None:
-            self._registry.unalias(name)
-            del self._aliases[name]
-        elif target != self._aliases.get(name):
-            self._registry.alias(name, target)
-            self._aliases[name] = target
-
-    def _follow_providers(self, providers: Mapping[str, ProviderSettings]) -> None:
-        before, self._providers = self._providers, providers
-        for name in {**before, **providers}:
-            if before.get(name) != providers.get(name):
+        before, self._providers = self._providers, settings.providers
+        for name in {**before, **settings.providers}:
+            if before.get(name) != settings.providers.get(name):
                 self._registry.forget(name)

@@ -20,10 +20,17 @@ from llm_failover_nb.engine.errors import ChainSpecError, ErrorKind, ProviderErr
 from llm_failover_nb.providers import weights
 from llm_failover_nb.providers.base import BaseProvider
 from llm_failover_nb.providers.local_children import own_children
-from llm_failover_nb.settings import EMBEDDED_MODEL, SettingsError, load_settings, settings_path
+from llm_failover_nb.settings import (
+    EMBEDDED_MODEL,
+    Settings,
+    SettingsError,
+    load_settings,
+    settings_path,
+    untrusted_words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from concurrent.futures import Future
 
     from llm_failover_nb.engine.types import Chunk, Request, Response
@@ -68,9 +75,9 @@ class LocalProvider(BaseProvider):
         if model == EMBEDDED_MODEL or _path(model) is not None:
             return
         with contextlib.suppress(SettingsError):
-            known = load_settings().local
-            if model not in known:
-                raise ChainSpecError(f"local/{model}: {_unknown(model, known)}")
+            settings = load_settings()
+            if model not in settings.local:
+                raise ChainSpecError(f"local/{model}: {_unknown(model, settings)}")
 
     def complete(self, request: Request, /) -> Response:
         with self._child(_gguf_of(request.model)) as child:
@@ -175,12 +182,12 @@ def _file_named(model: str) -> Path:
     if (path := _path(model)) is not None:
         return path
     try:
-        known = load_settings().local
+        settings = load_settings()
     except SettingsError as error:
         raise _gone(f"its file is not known, because the settings are broken: {error}", model) from None
-    if model in known:
-        return known[model]
-    raise _gone(_unknown(model, known), model)
+    if model in settings.local:
+        return settings.local[model]
+    raise _gone(_unknown(model, settings), model)
 
 
 def _path(model: str) -> Path | None:
@@ -192,8 +199,10 @@ def _path(model: str) -> Path | None:
     return None
 
 
-def _unknown(model: str, known: Mapping[str, Path]) -> str:
-    near = difflib.get_close_matches(model, [EMBEDDED_MODEL, *known], n=1)
+def _unknown(model: str, settings: Settings) -> str:
+    if settings.untrusted is not None and model in settings.untrusted.models:
+        return f"this model is {untrusted_words(settings.untrusted)}"
+    near = difflib.get_close_matches(model, [EMBEDDED_MODEL, *settings.local], n=1)
     hint = f"did you mean local/{near[0]}? Else write" if near else "write"
     return (
         f"no local model has this name; {hint} its file's whole path (local//path/to/model.gguf), or name it "

@@ -11,16 +11,12 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, cast
 
 from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Provider
-from llm_failover_nb.settings import ProviderSettings, SettingsError, load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from llm_failover_nb.settings import Origin, ProviderSettings, SettingsError, load_settings
 
 __all__ = ["from_settings", "make", "register_provider"]
 
@@ -41,17 +37,19 @@ def make(name: str) -> Provider:
 
 
 def from_settings() -> Mapping[str, Callable[[], Provider]]:
-    """What makes each provider of the settings file, by name; the file is read now, and nothing is made.
+    """What makes each provider of the settings, by name; the files are read now, and nothing is made.
 
     Raises:
-        SettingsError: When the file cannot be used.
+        SettingsError: When a file cannot be used.
     """
     settings = load_settings()
-    file = cast("Path", settings.path)
-    return {name: partial(_configured, name, entry, file) for name, entry in settings.providers.items()}
+    return {
+        name: partial(_configured, name, entry, settings.origins[f"providers.{name}"])
+        for name, entry in settings.providers.items()
+    }
 
 
-def _configured(name: str, entry: ProviderSettings, file: Path) -> Provider:
+def _configured(name: str, entry: ProviderSettings, origin: Origin) -> Provider:
     from llm_failover_nb.providers import presets
 
     try:
@@ -66,7 +64,7 @@ def _configured(name: str, entry: ProviderSettings, file: Path) -> Provider:
     except ValueError as error:
         # It speaks to somebody who writes Python.
         said = str(error).replace("allow_http=True", "allow_http = true")
-        raise SettingsError(said, path=file, line=entry.line) from None
+        raise SettingsError(said, path=origin.path, line=origin.line) from None
 
 
 def register_provider(

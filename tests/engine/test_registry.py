@@ -9,7 +9,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from llm_failover_nb.engine import builtin_providers, provider_sources
+from llm_failover_nb.engine import (
+    alias_sources,
+    builtin_providers,
+    provider_sources,
+    withheld_sources,
+)
 from llm_failover_nb.engine import secret as secret_module
 from llm_failover_nb.engine.errors import ChainSpecError, FailoverError
 from llm_failover_nb.engine.registry import ENTRY_POINTS, ProviderInfo, SpecRegistry, _loaded
@@ -488,6 +493,103 @@ def test_a_bad_part_within_an_alias_is_refused(registry):
     """When it is used."""
     registry.alias("fast", "lab")
     assert refusal(registry.expand, "fast").startswith("'lab' is no spec")
+
+
+# Aliases of sources, and what sources withhold
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """The only source of aliases there is."""
+    return _only_source(monkeypatch, alias_sources, "names_source_module")
+
+
+@pytest.fixture
+def withheld(monkeypatch):
+    """The only source of what does not count there is."""
+    return _only_source(monkeypatch, withheld_sources, "withheld_source_module")
+
+
+def _only_source(monkeypatch, sources, name):
+    module = type(sys)(name)
+    one = Source()
+    module.look = one.look
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sources, "settings", f"{name}:look")
+    return one
+
+
+def test_a_source_says_what_a_name_stands_for(registry, named):
+    """Names of sources and of the registry within each other, too."""
+    named.makers = {"fast": "lab/small, lab/tiny", "all": "mine, lab/z"}
+    registry.alias("mine", "fast, lab/big")
+    assert registry.expand("all") == ["lab/small", "lab/tiny", "lab/big", "lab/z"]
+
+
+def test_the_registrys_own_alias_wins_over_a_source(registry, named):
+    """And gives way to it again when it is forgotten."""
+    named.makers = {"fast": "lab/small"}
+    registry.alias("fast", "lab/tiny")
+    before = registry.expand("fast")
+    registry.unalias("fast")
+    assert (before, registry.expand("fast")) == (["lab/tiny"], ["lab/small"])
+
+
+def test_a_source_of_aliases_is_looked_at_for_its_names_alone(registry, named):
+    """Never for a spec or an alias of the registry's, and once however many names there are."""
+    registry.alias("own", "lab/small")
+    registry.expand("lab/big, own")
+    before = named.looks
+    named.makers = {"fast": "lab/small", "good": "fast"}
+    registry.expand("fast, good, fast")
+    assert (before, named.looks) == (0, 1)
+
+
+def test_the_aliases_of_a_source_are_listed(registry, named):
+    """Beside the registry's own, which win."""
+    named.makers = {"fast": "lab/small", "good": "lab/big"}
+    registry.alias("fast", "lab/tiny")
+    assert registry.aliases() == {"fast": "lab/tiny", "good": "lab/big"}
+
+
+def test_aliases_of_a_source_in_a_circle_are_refused(registry, named):
+    """As the registry's own are."""
+    named.makers = {"a": "b"}
+    registry.alias("b", "a")
+    assert refusal(registry.expand, "a") == "alias 'a' stands for itself: a -> b -> a"
+
+
+def test_a_misspelt_alias_of_a_source_names_the_nearest(registry, named):
+    """As with the registry's own."""
+    named.makers = {"fast": "lab/small"}
+    assert refusal(registry.expand, "fats").endswith("did you mean 'fast'?")
+
+
+def test_a_provider_that_does_not_count_says_why(registry, withheld):
+    """Instead of being unknown."""
+    withheld.makers = {"there": "defined in a file, which is not trusted"}
+    said = "'there/a': the provider 'there' is defined in a file, which is not trusted"
+    assert refusal(registry.model, "there/a") == said
+
+
+def test_a_name_that_does_not_count_says_why(registry, withheld):
+    """Where one without a slash is asked for."""
+    withheld.makers = {"fast": "defined in a file, which is not trusted"}
+    assert refusal(registry.expand, "fast") == "'fast' is defined in a file, which is not trusted"
+
+
+def test_what_does_not_count_hides_nothing_that_does(registry, withheld):
+    """A provider or an alias that is known is used, and nobody asks what else has its name."""
+    withheld.makers = {"lab": "not trusted", "openai": "not trusted", "fast": "not trusted"}
+    registry.alias("fast", "lab/a")
+    assert (registry.model(registry.expand("fast")[0]).spec, withheld.looks) == ("lab/a", 0)
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_does_not_count_hides_no_installed_provider(registry, withheld):
+    """Nor one that another package brings."""
+    withheld.makers = {"plug-ready": "not trusted"}
+    assert registry.model("plug-ready/a").spec == "plug-ready/a"
 
 
 # Providers that install themselves

@@ -1,8 +1,8 @@
-"""The settings file in a registry, beside what the session has set."""
+"""The settings' providers in a registry, beside what the session has registered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -27,79 +27,6 @@ def registry() -> SpecRegistry:
 @pytest.fixture
 def file(registry: SpecRegistry) -> SettingsFile:
     return SettingsFile(registry)
-
-
-def says(aliases: Mapping[str, str]) -> Settings:
-    """A file with nothing but these aliases."""
-    return Settings(aliases=aliases)
-
-
-# Aliases
-
-
-def test_new_ones_come(file: SettingsFile, registry: SpecRegistry) -> None:
-    """What the file says, the registry knows."""
-    file.follow(says({"fast": "a/x"}))
-
-    assert registry.aliases() == {"fast": "a/x"}
-
-
-def test_changed_ones_change(file: SettingsFile, registry: SpecRegistry) -> None:
-    """A new target in the file is the alias's target."""
-    file.follow(says({"fast": "a/x"}))
-    file.follow(says({"fast": "b/y"}))
-
-    assert registry.aliases() == {"fast": "b/y"}
-
-
-def test_gone_ones_go(file: SettingsFile, registry: SpecRegistry) -> None:
-    """What is deleted from the file is deleted from the registry, the rest stays."""
-    file.follow(says({"fast": "a/x", "slow": "b/y"}))
-    file.follow(says({"slow": "b/y"}))
-
-    assert registry.aliases() == {"slow": "b/y"}
-
-
-def test_gone_ones_can_come_back(file: SettingsFile, registry: SpecRegistry) -> None:
-    """An alias that was deleted can be written again."""
-    file.follow(says({"fast": "a/x"}))
-    file.follow(says({}))
-    file.follow(says({"fast": "b/y"}))
-
-    assert registry.aliases() == {"fast": "b/y"}
-
-
-@pytest.mark.parametrize("following", [{"fast": "a/x"}, {"fast": "c/z"}, {}])
-def test_the_sessions_own_stays(
-    file: SettingsFile, registry: SpecRegistry, following: dict[str, str]
-) -> None:
-    """An alias that the session has set anew is not the file's any more, whatever the file does."""
-    file.follow(says({"fast": "a/x"}))
-    registry.alias("fast", "b/y")
-    file.follow(says(following))
-
-    assert registry.aliases() == {"fast": "b/y"}
-
-
-def test_the_sessions_own_was_first(file: SettingsFile, registry: SpecRegistry) -> None:
-    """An alias of the session's that the file names as well is the session's."""
-    registry.alias("fast", "b/y")
-    file.follow(says({"fast": "a/x"}))
-    file.follow(says({}))
-
-    assert registry.aliases() == {"fast": "b/y"}
-
-
-def test_what_the_session_removed_stays_away(file: SettingsFile, registry: SpecRegistry) -> None:
-    """An alias that the session has removed does not come back with the next cell."""
-    file.follow(says({"fast": "a/x"}))
-    registry.unalias("fast")
-    file.follow(says({"fast": "a/x"}))
-
-    assert registry.aliases() == {}
-
-
-# Providers
 
 
 @pytest.fixture

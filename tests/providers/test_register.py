@@ -392,10 +392,8 @@ def test_a_file_that_cannot_be_used_is_told(write, registry):
     file = write("zzz = 1")
     register_provider("mine", ScriptedProvider("ok"), registry=registry)
     said = [settings_error(registry.provider, name) for name in ("sim", "nobody")]
-    assert (
-        said
-        == [f"{file}, line 1: the key zzz is not known; known here: aliases, chain, local, providers"] * 2
-    )
+    known = "aliases, cell, chain, chains, local, policy, providers"
+    assert said == [f"{file}, line 1: the key zzz is not known; known here: {known}"] * 2
     assert type(registry.provider("mine")) is ScriptedProvider
 
 

@@ -20,11 +20,13 @@ from llm_failover_nb.settings import (
     Settings,
     SettingsError,
     load_settings,
+    reader,
     settings_path,
 )
 
 LAB = '[providers.lab]\nbase_url = "https://llm.example.org/v1"\n'
 KEY = "sk-canary-of-settings-1234567890"
+KNOWN_TABLES = "known here: aliases, cell, chain, chains, local, policy, providers"
 KNOWN = "known here: allow_http, base_url, headers, key_env, wire"
 WHOLE = 'https:// or http:// and a host; write it whole: base_url = "https://llm.example.org/v1"'
 
@@ -121,7 +123,7 @@ def test_the_error_is_the_packages_and_a_value_error() -> None:
     ("text", "line", "problem"),
     [
         ('chian = "a/b"', 1, "the key chian is not known; did you mean chain?"),
-        ("\nzzz = 1", 2, "the key zzz is not known; known here: aliases, chain, local, providers"),
+        ("\nzzz = 1", 2, f"the key zzz is not known; {KNOWN_TABLES}"),
         ('[local]\nmodel = "x"', 2, "the key local.model is not known; did you mean models?"),
         ('# x\n[alias]\nfast = "a/b"', 2, "the key alias is not known; did you mean aliases?"),
         ("chain = 3", 1, 'chain is a text that is not empty, not 3; write chain = "…"'),
@@ -169,10 +171,10 @@ def test_an_inline_table_is_its_line(file: Path) -> None:
     assert (error.line, "local.models.qwen" in str(error)) == (2, True)
 
 
-def test_an_error_without_a_line_still_names_the_key(file: Path) -> None:
-    """A key written with an escape is not found by reading lines; it is named all the same."""
-    error = refusal(file, '"ch\\u0061ni" = 1')
-    assert (error.line, "the key chani is not known" in str(error)) == (None, True)
+def test_a_key_written_with_an_escape_has_its_line(file: Path) -> None:
+    """As any other."""
+    error = refusal(file, '\n"ch\\u0061ni" = 1')
+    assert (error.line, "the key chani is not known" in str(error)) == (2, True)
 
 
 # Providers
@@ -396,18 +398,18 @@ def test_a_variables_name_is_one(file: Path, name: str) -> None:
 
 def test_the_wires_are_those_of_the_providers() -> None:
     """This layer cannot import them, so they are written twice."""
-    assert tuple(sorted(WIRES)) == settings_module._WIRES
+    assert tuple(sorted(WIRES)) == reader._WIRES
 
 
 def test_headers_that_carry_a_key_are_those_that_the_endpoint_masks() -> None:
     """Likewise."""
-    assert settings_module._KEY_HEADERS == endpoint._KEY_NAMES
+    assert reader._KEY_HEADERS == endpoint._KEY_NAMES
 
 
 @pytest.mark.parametrize("name", ["LAB_KEY", "lab_key", "", "a-b", "l" * 24, "l" * 25, "L" * 25, "ä", "1A"])
 def test_variables_are_told_from_keys_as_the_endpoint_does(name: str) -> None:
     """Likewise."""
-    assert settings_module._could_be_a_variable(name) == endpoint._could_be_a_variable(name)
+    assert reader._could_be_a_variable(name) == endpoint._could_be_a_variable(name)
 
 
 def test_providers_are_read_only(file: Path) -> None:
