@@ -11,20 +11,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
+from urllib.parse import urlsplit
 
 from llm_failover_nb.engine.bench import BenchedModel
 from llm_failover_nb.engine.model import Model
 from llm_failover_nb.engine.registry import BUILT_IN, ProviderInfo, SpecRegistry
-from llm_failover_nb.notebook.render import Listed, Listing, bench_words
+from llm_failover_nb.notebook.render import Listed, Listing, Standings, bench_words
 from llm_failover_nb.providers import local, weights
+from llm_failover_nb.providers.environment import is_loopback
 from llm_failover_nb.settings import EMBEDDED_MODEL, Settings
 
-__all__ = ["Inventory", "matching", "nearest"]
+__all__ = ["Inventory", "matching", "nearest", "served_here"]
 
 _EXTRA_MISSING = "not installed: run  pip install 'llm-failover-nb[local]'"
 
 # Built-in providers whose models are not the provider's to name.
 _EXAMPLES = {"sim": "sim/echo"}
+
+# Those that can be asked stand first.
+_ORDER: tuple[Standings, ...] = ("ready", "unchecked", "benched", "missing")
+
+_STATES = {"ready": "ready", "unchecked": "not checked"}
 
 _VARIABLES = re.compile(r"[A-Za-z_]\w*(?: and [A-Za-z_]\w*)*")
 
@@ -65,7 +72,7 @@ class Inventory:
         # The models of this machine have a table of their own.
         others = [info for info in infos if (info.name, info.source) != ("local", BUILT_IN)]
         return _ready_first(
-            Listed((_spec(info), _where(info), self._key(info)), "missing" if info.missing else "ready")
+            Listed((_spec(info), _where(info), self._key(info)), _standing(info.missing, info.base_url))
             for info in others
         )
 
@@ -88,7 +95,8 @@ class Inventory:
         if not missing:
             return Listed((name, target, "names no model"), "missing")
         if not any(missing):
-            return Listed((name, target, "ready"), "ready")
+            standing = self._surest_standing(name)
+            return Listed((name, target, _STATES[standing]), standing)
         if not all(missing):
             return Listed((name, target, f"{missing.count('')} of {len(missing)} ready"), "ready")
         return Listed((name, target, "; ".join(dict.fromkeys(missing))), "missing")
@@ -112,11 +120,19 @@ class Inventory:
     def _link(self, model: Model) -> Listed:
         missing, bench = self._missing(model), self._benches.get(model.spec)
         benched = bench_words(bench, self._now) if bench is not None else ""
-        state = "; ".join(filter(None, (missing, benched))) or "ready"
-        return Listed((model.spec, state), "missing" if missing else "benched" if benched else "ready")
+        standing = _standing(missing, _base_url(model.provider))
+        if missing or benched:
+            state = "; ".join(filter(None, (missing, benched)))
+            return Listed((model.spec, state), "missing" if missing else "benched")
+        return Listed((model.spec, _STATES[standing]), standing)
 
     def _models(self, chain: str) -> list[Model]:
         return [self._registry.model(spec) for spec in self._registry.expand(chain)]
+
+    def _surest_standing(self, name: str) -> Standings:
+        """How an alias stands of which nothing is missing: as its models do, the surest of them."""
+        standings = {_standing("", _base_url(model.provider)) for model in self._models(name)}
+        return "ready" if "ready" in standings else "unchecked"
 
     def _missing(self, model: Model) -> str:
         """What to do before a model can be asked; empty when nothing is."""
@@ -132,6 +148,11 @@ class Inventory:
             return "" if weights.find() is not None else f"not installed: {weights.why_missing()}"
         file = self._settings.local.get(name)
         return "" if file is None or file.is_file() else "no such file; correct it in the settings"
+
+
+def served_here(provider: object) -> bool:
+    """Whether a provider's server is on this machine, a program of its own that nobody has looked for."""
+    return not isinstance(provider, local.LocalProvider) and _on_this_machine(_base_url(provider))
 
 
 def matching(tables: Sequence[Listing], text: str) -> tuple[Listing, ...]:
@@ -164,8 +185,27 @@ def _holding(tables: Sequence[Listing], text: str) -> tuple[Listing, ...]:
     )
 
 
+def _base_url(provider: object) -> str:
+    if isinstance(provider, local.LocalProvider):
+        return ""  # it starts its server itself
+    return str(getattr(provider, "base_url", None) or "")
+
+
+def _standing(missing: str, base_url: str) -> Standings:
+    if missing:
+        return "missing"
+    return "unchecked" if _on_this_machine(base_url) else "ready"
+
+
+def _on_this_machine(base_url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(base_url).hostname or "")
+    except ValueError:  # somebody else's, which may be anything
+        return False
+
+
 def _ready_first(lines: Iterable[Listed]) -> tuple[Listed, ...]:
-    return tuple(sorted(lines, key=lambda line: (line.standing != "ready", line.cells)))
+    return tuple(sorted(lines, key=lambda line: (_ORDER.index(line.standing), line.cells)))
 
 
 def _spec(info: ProviderInfo) -> str:

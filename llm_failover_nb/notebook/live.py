@@ -1,4 +1,4 @@
-"""The one output of a cell, from its first word to its last form. What it looks like is `render.py`'s to say.
+"""The one output of a cell, from its first word to its last form. What it looks like is `render`'s to say.
 
 While the answer comes, the output is replaced in place, at most twenty times a second. What came too soon
 after an update is shown by a timer when the interval is over, so that a stream that stalls has shown all it
@@ -28,6 +28,9 @@ _INTERVAL = 0.05
 
 # Each update sends the whole text: beyond this length they become rarer in proportion.
 _LONG_TEXT = 20_000
+
+# Of thinking, so many characters from its end are sent: about three lines.
+_THOUGHT_SHOWN = 400
 
 
 class Screen(Protocol):
@@ -71,6 +74,44 @@ def in_a_thread(seconds: float, action: Callable[[], None]) -> Timer:
     return timer
 
 
+class _Thought:
+    """A model's thinking: counted as it comes, since it may be long, and shown by its end."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._words = 0
+        self._characters = 0
+        self._within_a_word = False
+
+    def add(self, text: str) -> None:
+        if not text:
+            return
+        self._parts.append(text)
+        self._characters += len(text)
+        goes_on = self._within_a_word and not text[0].isspace()
+        self._words += len(text.split()) - goes_on
+        self._within_a_word = not text[-1].isspace()
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    @property
+    def length(self) -> str:
+        """In words; empty while there is nothing."""
+        return render.words_or_characters(self._words, self._characters) if self._words else ""
+
+    @property
+    def end(self) -> str:
+        """The last lines that fit on the screen's own few."""
+        end = ""
+        for part in reversed(self._parts):
+            if len(end) >= _THOUGHT_SHOWN:
+                break
+            end = part + end
+        return end[-_THOUGHT_SHOWN:].strip()
+
+
 class Live:
     """Shows an answer while it comes.
 
@@ -92,6 +133,7 @@ class Live:
         self._timer: Timer | None = None
         self._parts: list[str] = []
         self._length = 0
+        self._thought = _Thought()
         self._abandoned = ""
         self._doing = ""
         self._updated = -math.inf
@@ -100,6 +142,11 @@ class Live:
     def partial(self) -> str:
         """What has come of the answer; from a model that failed, where no other has said anything."""
         return self._text or self._abandoned
+
+    @property
+    def reasoning(self) -> str:
+        """What has come of the thinking of the model that is being heard."""
+        return self._thought.text
 
     def begin(self, doing: str) -> None:
         """Say what is being waited for."""
@@ -127,6 +174,8 @@ class Live:
             self._show()
         elif chunk.kind == "text":
             self._add(chunk.text)
+        elif chunk.kind == "reasoning":
+            self._think(chunk.text)
 
     def finish(self, html: str, text: str) -> None:
         """Replace all that was shown by the cell's final output."""
@@ -145,14 +194,24 @@ class Live:
             self._parts.append(text)
             self._length += len(text)
             self._abandoned = self._doing = ""
-            if not self._watched or self._timer is not None:
-                return
-            interval = _INTERVAL * max(1.0, self._length / _LONG_TEXT)
-            early = self._updated + interval - self._clock.monotonic()
-            if early <= 0:
-                self._catch_up()
-            else:
-                self._timer = self._later(early, self._catch_up)
+            self._show_soon()
+
+    def _think(self, text: str) -> None:
+        with self._lock:
+            self._thought.add(text)
+            self._doing = ""
+            self._show_soon()
+
+    def _show_soon(self) -> None:
+        """At once, or when the interval since the last update is over."""
+        if not self._watched or self._timer is not None:
+            return
+        interval = _INTERVAL * max(1.0, self._length / _LONG_TEXT)
+        early = self._updated + interval - self._clock.monotonic()
+        if early <= 0:
+            self._catch_up()
+        else:
+            self._timer = self._later(early, self._catch_up)
 
     def _catch_up(self) -> None:
         with self._lock:
@@ -164,6 +223,7 @@ class Live:
         with self._lock:
             self._abandoned = self.partial
             self._parts, self._length = [], 0
+            self._thought = _Thought()
 
     def _show(self) -> None:
         """Now, whatever the interval: models are left a few times in a call, not many times a second."""
@@ -171,10 +231,13 @@ class Live:
             if not self._watched:
                 return
             text, abandoned, doing = self._text, self._abandoned, self._doing
+            thought, thinking = self._thought.length, self._thought.end
             self._screen.show(
                 bundle(
-                    render.live_html(text, abandoned=abandoned, doing=doing),
-                    render.live_text(text, abandoned=abandoned, doing=doing),
+                    render.live_html(
+                        text, abandoned=abandoned, doing=doing, thought=thought, thinking=thinking
+                    ),
+                    render.live_text(text, abandoned=abandoned, doing=doing, thought=thought),
                 )
             )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import nh3
 from markdown_it import MarkdownIt
 
+from llm_failover_nb.notebook.highlight import coloured
 from llm_failover_nb.notebook.text import plain
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown_html", "reaches_out"]
 
-# What CommonMark and tables need; links are the only thing with an address.
+# What CommonMark and tables need; links are the only thing with an address. Spans are the colours of code: a
+# text cannot bring any, since HTML in it is text.
 _TAGS = {
     *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p"),
-    *("pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+    *("pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 }
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "span": {"class"}}
 _SCHEMES = {"http", "https", "mailto"}
 
 # Longer answers are shown as they are: laying them out would hold up the kernel.
@@ -97,10 +99,14 @@ def reaches_out(page: str) -> bool:
 
 @functools.cache
 def _markdown() -> MarkdownIt:
-    options = {"html": False, "linkify": False}
+    options = {"html": False, "linkify": False, "highlight": _coloured}
     markdown = MarkdownIt("commonmark", options).enable(["table", "strikethrough"]).disable("image")
     markdown.inline.ruler.before("escape", "math", _keep_math)
     return markdown
+
+
+def _coloured(code: str, language: str, _attributes: str) -> str:
+    return coloured(code, language)
 
 
 def _keep_math(state: StateInline, silent: bool) -> bool:

@@ -12,7 +12,7 @@ from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.engine.bench import BenchedModel
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.secret import Secret
-from llm_failover_nb.notebook.inventory import Inventory, matching, nearest
+from llm_failover_nb.notebook.inventory import Inventory, matching, nearest, served_here
 from llm_failover_nb.notebook.render import Listed, Listing
 from llm_failover_nb.providers import local, weights
 from llm_failover_nb.settings import Settings
@@ -90,7 +90,7 @@ def lines(table: Listing) -> dict[str, Listed]:
             ("llm.example.org (registered)", "set LAB_KEY"),
             "missing",
         ),
-        (Hosted("http://127.0.0.1:8000/v1"), ("127.0.0.1:8000 (registered)", "none needed"), "ready"),
+        (Hosted("http://127.0.0.1:8000/v1"), ("127.0.0.1:8000 (registered)", "none needed"), "unchecked"),
         (Hosted("https://me:pass@x.org"), ("x.org (registered)", "none needed"), "ready"),
         (Hosted("//[bad"), ("//[bad (registered)", "none needed"), "ready"),
         (ScriptedProvider("ok"), ("this process (registered)", "none needed"), "ready"),
@@ -116,6 +116,19 @@ def test_a_provider(
 def test_what_is_built_in_says_no_source(registry: SpecRegistry) -> None:
     """The simulated provider has models of its own to show."""
     assert lines(tables(registry)[0])["sim/echo"].cells == ("sim/echo", "this process", "none needed")
+
+
+def test_a_server_on_this_machine_is_not_called_ready(registry: SpecRegistry) -> None:
+    """Nobody has looked whether it runs; the package's own local models start theirs themselves."""
+    registry.register("desk", Hosted("http://localhost:11434"))
+    registry.alias("mine", "desk/x")
+    registry.alias("both", "desk/x,sim/echo")
+    listed = tables(registry, "desk/x,local/smollm2")
+
+    assert Listed(("mine", "desk/x", "not checked"), "unchecked") == lines(listed[1])["mine"]
+    assert lines(listed[1])["both"].standing == "ready"
+    assert [line.standing for line in listed[3].lines] == ["unchecked", "ready"]
+    assert [served_here(registry.provider(name)) for name in ("desk", "local", "sim")] == [True, False, False]
 
 
 def test_local_models_have_a_table_of_their_own(registry: SpecRegistry) -> None:

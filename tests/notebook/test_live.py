@@ -228,11 +228,67 @@ def test_partial_falls_back_to_the_abandoned(live: Live) -> None:
     assert live.partial == "Hel"
 
 
-def test_reasoning_is_not_the_answer(live: Live, screen: Recorded) -> None:
-    """Thinking is not shown as answer."""
+def test_reasoning_is_not_the_answer(live: Live) -> None:
+    """Thinking is kept apart from the answer."""
     live.feed(Chunk("hmm", "reasoning"))
+    live.feed(Chunk("Paris"))
 
-    assert (live.partial, screen.texts) == ("", [])
+    assert (live.partial, live.reasoning) == ("Paris", "hmm")
+
+
+def test_reasoning_is_counted_in_words(live: Live, screen: Recorded, timers: Timers) -> None:
+    """However its words are cut into chunks, and in place of what was waited for."""
+    live.begin("asking a/x …")
+    for piece in ("Let", " me th", "ink a", "bout it", "\n", ""):
+        live.feed(Chunk(piece, "reasoning"))
+    timers.advance(1)
+
+    assert screen.texts[-1] == "thinking … 5 words"
+
+
+def test_reasoning_without_spaces_is_counted_in_characters(live: Live, screen: Recorded) -> None:
+    """Where words are not set apart, their number says nothing."""
+    live.feed(Chunk("首先我们需要考虑法国的首都是哪里这个问题", "reasoning"))
+
+    assert screen.texts == ["thinking … 20 characters"]
+
+
+def test_reasoning_is_shown_by_its_end(live: Live, screen: Recorded, timers: Timers) -> None:
+    """An update stays small however much thinking there is."""
+    for number in range(2000):
+        live.feed(Chunk(f"step {number}, ", "reasoning"))
+    timers.advance(1)
+    shown = screen.shown[-1]["text/html"]
+
+    assert "step 1999," in shown
+    assert "step 1000," not in shown
+    assert len(shown) < 4000
+
+
+def test_reasoning_gives_way_to_the_answer(live: Live, screen: Recorded, timers: Timers) -> None:
+    """With the first word of the answer only the length of the thinking stays above it."""
+    live.feed(Chunk("let me think", "reasoning"))
+    live.feed(Chunk("Paris"))
+    timers.advance(1)
+
+    assert screen.texts[-1] == "Paris"
+    assert "let me think" not in screen.shown[-1]["text/html"]
+    assert "thinking, 3 words" in screen.shown[-1]["text/html"]
+
+
+def test_reasoning_of_a_model_that_was_left(live: Live, screen: Recorded) -> None:
+    """It goes with the model."""
+    live.feed(Chunk("hmm", "reasoning"))
+    live.left(left("a/x", "b/y"))
+
+    assert (live.reasoning, screen.texts[-1]) == ("", "a/x failed; asking b/y …")
+
+
+def test_updates_are_small(live: Live, screen: Recorded) -> None:
+    """The style that every update repeats is a short one."""
+    live.feed(Chunk("x"))
+
+    assert len(screen.shown[-1]["text/html"]) < 3000
 
 
 def test_finish_replaces_everything(live: Live, screen: Recorded) -> None:
