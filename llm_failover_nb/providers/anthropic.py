@@ -34,6 +34,7 @@ from llm_failover_nb.providers.answers import (
 )
 from llm_failover_nb.providers.event_stream import message_in
 from llm_failover_nb.providers.failures import failure_flat, failure_told, mended, read_failure
+from llm_failover_nb.providers.listing import ModelsPage, ModelsQuery, next_mark, objects_in, usable_names
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
 __all__ = ["AnthropicDialect"]
@@ -140,6 +141,16 @@ class AnthropicDialect:
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
         return read_failure(body, status=status, headers=headers)
+
+    def models_query(self, after: str = "") -> ModelsQuery | None:
+        """What asks for a page of the list, newest first: 1,000 names, as many as there can be in one."""
+        return ModelsQuery("/v1/models?limit=1000" + (f"&after_id={after}" if after else ""))
+
+    def models_page(self, body: bytes) -> ModelsPage:
+        """A page of the list; see :func:`.listing.objects_in`."""
+        page, models = objects_in(body, "data")
+        after = next_mark(page.get("last_id")) if page.get("has_more") is True else ""
+        return ModelsPage(usable_names(model.get("id") for model in models), after)
 
     def _body(self, request: Request) -> dict[str, object]:
         sent = [name for name in given(request) if not _refuses(name, request)]

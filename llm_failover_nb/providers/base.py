@@ -51,6 +51,16 @@ class BaseProvider:
         """The names of the request's fields that the model cannot take, and that are left out."""
         return ()
 
+    def models(self) -> tuple[str, ...]:
+        """The bare names of the models there are, as far as the provider can tell; ``()`` where it cannot.
+
+        One that has to ask elsewhere may take seconds, and raises ProviderError where it gets no answer.
+        """
+        return ()
+
+    lists_at_once = False
+    """Whether ``models`` tells what this process knows already, and asks nobody."""
+
     keeps_time = False
     """Whether its asynchronous calls hold to ``request.timeouts`` themselves."""
 

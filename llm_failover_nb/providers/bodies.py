@@ -178,14 +178,22 @@ def _no_answer(why: str) -> ProviderError:
     )
 
 
-def read(response: httpx.Response, pieces: Iterator[bytes], exchange: Exchange) -> Body:
+def read(
+    response: httpx.Response, pieces: Iterator[bytes], exchange: Exchange, *, limit: int | None = None
+) -> Body:
     """All of an answer, within the exchange's limit of time.
 
+    Args:
+        response: The answer's head.
+        pieces: Its body as it comes.
+        exchange: Keeps the time.
+        limit: Bytes that it may have, unpacked; ``BODY_LIMIT`` unless given.
+
     Raises:
-        ProviderError: When it is over ``BODY_LIMIT`` or cannot be unpacked (``malformed``).
+        ProviderError: When it is over its limit or cannot be unpacked (``malformed``).
         TimeoutError: When the time has passed.
     """
-    with Body(response, BODY_LIMIT) as body:
+    with Body(response, BODY_LIMIT if limit is None else limit) as body:
         for data in pieces:
             body.keep(data)
             exchange.until()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from llm_failover_nb.engine.errors import ProviderError
     from llm_failover_nb.engine.types import Chunk, Request, Response
+    from llm_failover_nb.providers.listing import ModelsPage, ModelsQuery
 
 __all__ = ["Dialect", "StreamReader"]
 
@@ -56,3 +57,15 @@ class Dialect(Protocol):
     def response(self, body: bytes) -> Response: ...
     def reader(self) -> StreamReader: ...
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError: ...
+
+    def models_query(self, after: str = "") -> ModelsQuery | None:
+        """What asks for the list of models, by GET; ``None`` where there is none of models to ask.
+
+        Args:
+            after: The page before, by its ``after``; empty for the first.
+        """
+        ...
+
+    def models_page(self, body: bytes) -> ModelsPage:
+        """One page of the list; raises ProviderError where the body is no JSON, and nothing else."""
+        ...

@@ -128,6 +128,10 @@ class Endpoint:
         """The URL of ``path`` below the base, the queries of both joined."""
         return self._urls.get(path) or self._new_url(path)
 
+    def url_from_root(self, path: str) -> httpx.URL:
+        """The URL of ``path`` at the same host, whatever the base URL's own path."""
+        return self.url.copy_with(raw_path=path.encode("ascii"))
+
     def headers(self) -> httpx.Headers:
         """The headers with the key of this moment; built anew only when the key has changed.
 

@@ -22,6 +22,7 @@ from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import NO_JSON, Json, count, given, not_empty, with_extra, written
 from llm_failover_nb.providers.event_stream import Framing, is_event_stream, server_sent
 from llm_failover_nb.providers.failures import failure_flat, mended, read_failure
+from llm_failover_nb.providers.listing import ModelsPage, ModelsQuery, next_mark, objects_in, usable_names
 from llm_failover_nb.providers.ndjson import ArrayDecoder
 from llm_failover_nb.providers.parts import Part, PartAnswer
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
@@ -89,6 +90,17 @@ class GeminiDialect:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
         return read_failure(body, status=status, headers=headers)
 
+    def models_query(self, after: str = "") -> ModelsQuery | None:
+        """What asks for a page of the list, https://ai.google.dev/api/models: 1,000 names at most."""
+        return ModelsQuery("/models?pageSize=1000" + (f"&pageToken={after}" if after else ""))
+
+    def models_page(self, body: bytes) -> ModelsPage:
+        """A page of the list, with those alone that answer prompts; see :func:`.listing.objects_in`."""
+        page, models = objects_in(body, "models")
+        names = (model.get("name") for model in models if _generates(model))
+        bare = (name.removeprefix("models/") for name in names if isinstance(name, str))
+        return ModelsPage(usable_names(bare), next_mark(page.get("nextPageToken")))
+
 
 # Requests
 
@@ -99,6 +111,12 @@ def _path(model: str) -> str:
     if not slash or collection not in ("models", "tunedModels"):
         collection, name = "models", model
     return f"{collection}/{quote(name, safe='', errors='replace')}"
+
+
+def _generates(model: Json) -> bool:
+    """Whether a model in the list is one to ask, and not one for embeddings or images."""
+    methods = model.get("supportedGenerationMethods")
+    return isinstance(methods, list) and "generateContent" in methods
 
 
 def _refuses(name: str, request: Request) -> bool:

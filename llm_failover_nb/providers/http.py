@@ -19,6 +19,7 @@ import httpx
 from llm_failover_nb.engine.clock import SystemClock
 from llm_failover_nb.engine.errors import ProviderError
 from llm_failover_nb.engine.secret import MaskingFilter, Secret, redact
+from llm_failover_nb.engine.types import Request, Timeouts
 from llm_failover_nb.providers.async_connections import AsyncConnections
 from llm_failover_nb.providers.base import BaseProvider
 from llm_failover_nb.providers.bodies import Body, Incoming, aread, areading, read, reading
@@ -26,10 +27,11 @@ from llm_failover_nb.providers.connections import Connections
 from llm_failover_nb.providers.dialect import Dialect, StreamReader
 from llm_failover_nb.providers.endpoint import Endpoint, sealed_headers, sealed_key
 from llm_failover_nb.providers.exchange import Exchange
+from llm_failover_nb.providers.listing import LIST_LIMIT, MOST_PAGES, ModelsPage, ModelsQuery, usable_names
 from llm_failover_nb.providers.network import Limit, limit_of
 
 if TYPE_CHECKING:
-    from llm_failover_nb.engine.types import Chunk, Request, Response
+    from llm_failover_nb.engine.types import Chunk, Response
 
 __all__ = ["Dialect", "HTTPProvider", "StreamReader"]
 
@@ -179,6 +181,61 @@ class HTTPProvider(BaseProvider):
         for chunk in self._last_chunks(incoming, request):
             yield chunk
 
+    # The list of models
+
+    def models(self, *, timeout: float = 5.0) -> tuple[str, ...]:
+        """The bare names of the models that the provider lists, in its order; ``()`` where it has no list.
+
+        It is asked as the models are: with the key, at the provider's own host, without following redirects.
+        Names that could not stand in a chain are left out.
+
+        Args:
+            timeout: Seconds that all of it may take, however many pages it has.
+
+        Raises:
+            ProviderError: When the key is missing, nobody answers in time, or the answer is no list.
+        """
+        end = SystemClock.monotonic() + timeout
+        names: list[str] = []
+        after = ""
+        for _ in range(MOST_PAGES):
+            query = self._dialect.models_query(after)
+            if query is None:
+                break
+            page = self._models_page(query, end - SystemClock.monotonic())
+            names += page.names
+            after = page.after
+            if not after:
+                break
+        return usable_names(names)
+
+    def _models_page(self, query: ModelsQuery, seconds: float) -> ModelsPage:
+        left = max(seconds, 0.001)
+        exchange = Exchange(
+            self._endpoint.url.host, Request((), timeouts=Timeouts(connect=left, attempt=left))
+        )
+        outgoing = httpx.Request(
+            "GET",
+            self._endpoint.url_from_root(query.path)
+            if query.from_root
+            else self._endpoint.url_of(query.path),
+            headers=self._endpoint.headers(),
+            extensions={"timeout": _limits(exchange, over_client=self._client is not None)},
+        )
+        with (
+            exchange,
+            reading(self._send(outgoing, exchange)) as (response, pieces),
+            self._limit.until(exchange.until()),
+        ):
+            body = read(response, pieces, exchange, limit=LIST_LIMIT)
+        try:
+            if response.status_code >= 300:
+                raise self._failure(response, body.whole())
+            return self._dialect.models_page(body.whole())
+        except ProviderError as error:
+            failure = _cleaned(error, response.headers, "")
+        raise failure
+
     def close(self) -> None:
         """Close the connections of synchronous calls, those in use after the last of them.
 
@@ -197,7 +254,7 @@ class HTTPProvider(BaseProvider):
         self, request: Request, exchange: Exchange, *, over_client: bool, stream: bool = False
     ) -> httpx.Request:
         path, body = self._dialect.encode(request, stream=stream)
-        limits = exchange.limits_of_a_client() if over_client else exchange.limits_of_a_transport()
+        limits = _limits(exchange, over_client=over_client)
         return httpx.Request(
             "POST",
             self._endpoint.url_of(path),
@@ -256,6 +313,10 @@ class HTTPProvider(BaseProvider):
                 "address if you trust it"
             )
         return failure
+
+
+def _limits(exchange: Exchange, *, over_client: bool) -> dict[str, float | None]:
+    return exchange.limits_of_a_client() if over_client else exchange.limits_of_a_transport()
 
 
 def _cleaned(error: ProviderError, headers: httpx.Headers, model: str) -> ProviderError:

@@ -79,6 +79,22 @@ class LocalProvider(BaseProvider):
             if model not in settings.local:
                 raise ChainSpecError(f"local/{model}: {_unknown(model, settings)}")
 
+    lists_at_once = True
+    """What is installed stands in the settings and on this machine."""
+
+    def models(self) -> tuple[str, ...]:
+        """The names whose files are here, the embedded model's first; none without the extra.
+
+        Settings that cannot be read name none.
+        """
+        if not extra_installed():
+            return ()
+        named: Mapping[str, Path] = {}
+        with contextlib.suppress(SettingsError):
+            named = load_settings().local
+        embedded = (EMBEDDED_MODEL,) if weights.find() is not None else ()
+        return (*embedded, *(name for name, file in named.items() if file.is_file()))
+
     def complete(self, request: Request, /) -> Response:
         with self._child(_gguf_of(request.model)) as child:
             wire, left = self._wire(child, request)

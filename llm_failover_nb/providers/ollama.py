@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llm_failover_nb.engine.types import Chunk, Finish, Request, Response, Usage
 from llm_failover_nb.providers.answers import Json, count, not_empty, with_extra, written
 from llm_failover_nb.providers.failures import failure_flat, read_failure
+from llm_failover_nb.providers.listing import ModelsPage, ModelsQuery, objects_in, usable_names
 from llm_failover_nb.providers.ndjson import LineDecoder
 from llm_failover_nb.providers.parts import Part, PartAnswer
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
@@ -75,6 +76,15 @@ class OllamaDialect:
     def failure(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
         return read_failure(body, status=status, headers=headers)
+
+    def models_query(self, after: str = "") -> ModelsQuery | None:  # noqa: ARG002  # it has one page
+        """What asks for the models that are on the server, https://docs.ollama.com/api/tags."""
+        return ModelsQuery("/api/tags")
+
+    def models_page(self, body: bytes) -> ModelsPage:
+        """All of the list; see :func:`.listing.objects_in`."""
+        _, models = objects_in(body, "models")
+        return ModelsPage(usable_names(model.get("model") or model.get("name") for model in models))
 
 
 # Requests

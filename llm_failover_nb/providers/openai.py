@@ -35,12 +35,18 @@ from llm_failover_nb.providers.failures import (
     mended,
     read_failure,
 )
+from llm_failover_nb.providers.listing import ModelsPage, ModelsQuery, objects_in, usable_names
 from llm_failover_nb.providers.reader import Reader, Wire, read_whole
 
 __all__ = ["OpenAIDialect", "Refusal"]
 
 # What some servers write where there is no finish reason yet.
 _NO_REASON = frozenset({"", "null", "None"})
+
+_MODELS = ModelsQuery("/models")
+
+# What the "type" of a model is in the list of a speaker (Together's reference has these), which cannot chat.
+_NO_CHAT = frozenset({"audio", "embedding", "image", "moderation", "rerank", "transcribe", "video"})
 
 # Finish reasons that explain why nothing was said; after any other an empty answer is a fault.
 _MAY_BE_EMPTY = frozenset({"length", "model_length", "tool_calls", "function_call"})
@@ -104,6 +110,10 @@ class OpenAIDialect:
         refusals: Those that it takes for some of them only.
         temperatures: The least and the highest temperature that it takes.
         most_stops: How many stop texts it takes.
+        models_at: What asks for the list of its models; ``None`` where it has no list of names that its chat
+            completions take.
+        no_chat: Found at the beginning of the names of listed models that cannot chat, where the list itself
+            does not tell.
     """
 
     wire: ClassVar[str] = "openai"
@@ -117,6 +127,8 @@ class OpenAIDialect:
     refusals: tuple[Refusal, ...] = ()
     temperatures: tuple[float, float] | None = None
     most_stops: int | None = None
+    models_at: ModelsQuery | None = _MODELS
+    no_chat: re.Pattern[str] | None = None
 
     def auth(self, key: str) -> dict[str, str]:
         """The headers that carry ``key``."""
@@ -157,6 +169,21 @@ class OpenAIDialect:
         """The error of a response that is not a 2xx; see :func:`.failures.read_failure`."""
         return read_failure(body, status=status, headers=headers)
 
+    def models_query(self, after: str = "") -> ModelsQuery | None:  # noqa: ARG002  # it has one page
+        """What asks for the list of models, where it has one."""
+        return self.models_at
+
+    def models_page(self, body: bytes) -> ModelsPage:
+        """All of the list, but for what it says cannot chat; see :func:`.listing.objects_in`.
+
+        >>> OpenAIDialect().models_page(b'{"data": [{"id": "gpt-x"}, {"id": "ada", "type": "embedding"}]}')
+        ModelsPage(names=('gpt-x',), after='')
+        """
+        _, models = objects_in(body, "data")
+        names = usable_names(model.get("id") for model in models if _can_chat(model))
+        no_chat = self.no_chat
+        return ModelsPage(tuple(name for name in names if no_chat is None or no_chat.match(name) is None))
+
     def _refuses(self, name: str, request: Request) -> bool:
         """Whether a field of ``request`` would be answered with an error."""
         if name in self.never:
@@ -193,6 +220,17 @@ class OpenAIDialect:
     def _max_tokens(self, model: str) -> str:
         newer = self.completion_tokens is not None and self.completion_tokens.match(model) is not None
         return "max_completion_tokens" if newer else "max_tokens"
+
+
+# Lists of models
+
+
+def _can_chat(model: Json) -> bool:
+    """Whether a listed model can, as far as its speaker tells: Together, Fireworks and Mistral do."""
+    capabilities = model.get("capabilities")
+    if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:
+        return False
+    return model.get("supports_chat") is not False and str(model.get("type")) not in _NO_CHAT
 
 
 # Answers

@@ -77,7 +77,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "ollama": Preset("http://127.0.0.1:11434", None, _OLLAMA),
         "openai": Preset("https://api.openai.com/v1", "OPENAI_API_KEY", speakers.OPENAI),
         "openrouter": Preset("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-        "perplexity": Preset("https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
+        "perplexity": Preset("https://api.perplexity.ai", "PERPLEXITY_API_KEY", speakers.PERPLEXITY),
         "together": Preset("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
         "vllm": Preset("http://127.0.0.1:8000/v1", None),
         "xai": Preset("https://api.x.ai/v1", "XAI_API_KEY", speakers.XAI),

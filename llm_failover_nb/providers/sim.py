@@ -152,6 +152,12 @@ _BREAKS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 
+# One of each sort that a notebook tries, the plainest first.
+_SCRIPTS = (
+    "echo down 503 503x2+echo 429:30 500+echo slow:5 auth quota gone context filter timeout silent cut:40 "
+    "stall:40 reset empty html say:It_is_Paris."
+).split()
+
 _ANSWERS = frozenset({"echo", "nodone", "noprefill", "say"})
 
 # What comes of the text in a stream before it breaks.
@@ -212,6 +218,13 @@ class SimProvider(BaseProvider):
             ChainSpecError: When a part of it cannot be read.
         """
         parse_script(model)
+
+    lists_at_once = True
+    """The scripts are its own."""
+
+    def models(self) -> tuple[str, ...]:
+        """Some scripts, as examples: any other that can be read is a model, too."""
+        return tuple(_SCRIPTS)
 
     def complete(self, request: Request, /) -> Response:
         plan = _plan(request, streaming=False)

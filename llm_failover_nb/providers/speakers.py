@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from llm_failover_nb.providers.listing import ModelsQuery
 from llm_failover_nb.providers.openai import OpenAIDialect, Refusal
 
-__all__ = ["AZURE", "CEREBRAS", "DEEPSEEK", "GITHUB", "GROQ", "MISTRAL", "OPENAI", "XAI"]
+__all__ = ["AZURE", "CEREBRAS", "DEEPSEEK", "GITHUB", "GROQ", "MISTRAL", "OPENAI", "PERPLEXITY", "XAI"]
 
 _TEMPERATURE, _STOP, _SCHEMA = frozenset({"temperature"}), frozenset({"stop"}), frozenset({"schema"})
 
@@ -48,15 +49,26 @@ OPENAI = OpenAIDialect(
     refusals=_of_openais_models(),
     temperatures=(0.0, 2.0),
     most_stops=4,
+    # Its list says nothing but the names.
+    no_chat=re.compile(
+        r"babbage|chatgpt-image|dall-e|davinci|gpt-image|omni-moderation|sora|text-embedding|text-moderation"
+        r"|tts|whisper|gpt-\w.*-(?:realtime|transcribe|tts)|gpt-realtime|gpt-audio"
+    ),
 )
 
-AZURE = replace(OPENAI, key_header="api-key", key_prefix="")
-"""Of a deployment it knows what its name tells: best, that is its model's."""
+AZURE = replace(OPENAI, key_header="api-key", key_prefix="", models_at=None)
+"""Of a deployment it knows what its name tells: best, that is its model's.
+
+Its list of models is of those that can be deployed ("all models that are accessible by the Azure OpenAI
+resource"); what a request names is a deployment, and the key opens no list of these.
+"""
 
 GITHUB = OpenAIDialect(
     # It hands these requests on to OpenAI's models as they are.
     completion_tokens=re.compile(r"openai/(?:o\d(?!\w)|gpt-[5-9])"),
     refusals=_of_openais_models("openai/"),
+    # "You can find supported models in the catalog/models endpoint", which is not below /inference.
+    models_at=ModelsQuery("/catalog/models", from_root=True),
 )
 
 # "What sampling temperature to use, between 0 and 1.5"; "up to 4 sequences".
@@ -89,6 +101,9 @@ MISTRAL = OpenAIDialect(
     # "Input should be less than or equal to 1.5".
     temperatures=(0.0, 1.5),
 )
+
+# Its list of models, at /v1/models, is that of its Agent API; Chat Completions take others.
+PERPLEXITY = OpenAIDialect(models_at=None)
 
 XAI = OpenAIDialect(
     refusals=(

@@ -6,16 +6,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 import nbformat
+import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
+from jupyter_client.session import Session
 from nbclient import NotebookClient
 
 __all__ = ["Cell", "Kernel", "client"]
@@ -137,6 +139,22 @@ class Kernel:
         """The repr of an expression."""
         return self.run(expression).text
 
+    def complete(self, source: str, cursor: int | None = None, *, beside: bool = False) -> dict[str, str]:
+        """What the kernel offers at ``cursor``, else at the end: text and type, in its order.
+
+        Args:
+            source: All of the cell.
+            cursor: Characters before the cursor.
+            beside: Ask in a subshell: the kernel's main shell answers nothing while a cell runs in it,
+                awaited or not. It can be asked from another thread than that of ``run``.
+        """
+        position = len(source) if cursor is None else cursor
+        with _Asking(self._client.km.get_connection_info()) as asking:
+            header = {"subshell_id": asking.ask("create_subshell_request")["subshell_id"]} if beside else {}
+            reply = asking.ask("complete_request", header, code=source, cursor_pos=position)
+        shown = reply["metadata"].get("_jupyter_types_experimental", [])
+        return {match["text"]: match["type"].replace("\N{NO-BREAK SPACE}", " ") for match in shown}
+
     @contextmanager
     def interrupted_when(self, ready: Callable[[], bool]) -> Iterator[None]:
         """Interrupt the kernel, as the stop button does, as soon as ``ready`` returns, while a cell runs."""
@@ -151,3 +169,31 @@ class Kernel:
             yield
         finally:
             thread.join()
+
+
+class _Asking:
+    """Asks a kernel over sockets of its own, without an event loop, so from any thread."""
+
+    def __init__(self, kernel: dict[str, Any]) -> None:
+        self._kernel = kernel
+        self._session = Session(key=kernel["key"], signature_scheme=kernel["signature_scheme"])
+
+    def __enter__(self) -> Self:
+        self._context = zmq.Context()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.destroy(linger=0)
+
+    def ask(self, kind: str, header: Mapping[str, str] | None = None, **content: object) -> dict[str, Any]:
+        """The content of the reply, within 30 s."""
+        channel = "shell" if kind == "complete_request" else "control"
+        message = self._session.msg(kind, content)
+        message["header"] |= header or {}
+        with self._context.socket(zmq.DEALER) as socket:
+            socket.setsockopt(zmq.RCVTIMEO, 30_000)
+            socket.connect(f"tcp://{self._kernel['ip']}:{self._kernel[f'{channel}_port']}")
+            self._session.send(socket, message)
+            _, reply = self._session.feed_identities(socket.recv_multipart())
+        answered: dict[str, Any] = self._session.deserialize(reply)["content"]
+        return answered
