@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import llm_failover_nb
 from llm_failover_nb.engine.errors import FailoverError
+from llm_failover_nb.notebook.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llm_failover_nb.notebook.doctor import Check
     from llm_failover_nb.testing.fault_server import FaultServer
 
 __all__ = ["CommandError", "main"]
@@ -39,7 +41,14 @@ examples:
   llm-failover-nb quickstart --headless   run it and print what its cells print
   llm-failover-nb local install           fetch the small model that needs no key and no network
   llm-failover-nb local path              say where its weights are
+  llm-failover-nb doctor                  say what is missing here, and what to do about it
   llm-failover-nb rehearse                serve models that fail on purpose, to any client
+"""
+
+_DOCTOR = """\
+Look at Python, its packages, the settings, keys (the names of their variables alone) and the local model, and
+say what to do about what is amiss. Nothing is sent. The exit code is 0 when nothing is missing that cells
+need. In a notebook, %llm doctor looks at the kernel too.
 """
 
 _QUICKSTART = """\
@@ -114,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {llm_failover_nb.__version__}")
     parser.set_defaults(usage_error=parser.error, hint="")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("doctor", help="what is missing here", description=_DOCTOR).set_defaults(
+        command=_doctor
+    )
     _add_local(commands.add_parser("local", help="the small model that runs on this machine"))
     _add_quickstart(
         commands.add_parser(
@@ -173,6 +185,37 @@ def _port(text: str) -> int:
 
 def _say(line: str) -> None:
     print(f"{PROGRAM}: {line}", file=sys.stderr, flush=True)
+
+
+# doctor
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from llm_failover_nb.engine.chain import process_registry
+    from llm_failover_nb.notebook import doctor
+    from llm_failover_nb.notebook.settings_file import SettingsFile
+    from llm_failover_nb.settings import Settings, SettingsError, load_settings
+
+    settings: Settings | SettingsError
+    try:
+        settings = load_settings()
+        SettingsFile(process_registry).follow(settings)
+    except SettingsError as error:
+        settings = error
+    found = doctor.checks(None, registry=process_registry, settings=settings, awaited=False)
+    _print(_table(found))
+    return _FAILED if any(check.state == "missing" for check in found) else _OK
+
+
+def _table(found: Sequence[Check]) -> str:
+    """A line for each check, and one below it for its remedy."""
+    states, names = max(len(one.state) for one in found), max(len(one.what) for one in found)
+    lines: list[str] = []
+    for check in found:
+        lines.append(f"{check.state:{states}}  {check.what:{names}}  {check.found}")
+        if check.remedy:
+            lines.append(f"{'':{states}}  {'':{names}}  -> {check.remedy}")
+    return plain("\n".join(lines))
 
 
 # local

@@ -183,6 +183,43 @@ class TestUsage:
         assert done.stdout.splitlines()[-1] == "[]"
 
 
+class TestDoctor:
+    def test_nothing_is_missing(self, work: Path) -> None:
+        """A line for each thing that was looked at, the state first; nothing missing is exit code 0."""
+        settings = work / "settings.toml"
+        settings.write_text('chain = "sim/echo"')
+        code, out, err = run("doctor", cwd=work, LLM_FAILOVER_NB_SETTINGS=str(settings))
+        assert (code, err) == (0, "")
+        assert f"sim/echo, set in {settings}" in out
+        assert re.match(r"ok +Python +3\.\d+\.\d+ on ", out)
+
+    def test_a_missing_key_is_1(self, work: Path) -> None:
+        """What is missing has its remedy in the line below, and the exit code is 1."""
+        settings = work / "settings.toml"
+        settings.write_text(
+            'chain = "lab/x"\n[providers.lab]\nbase_url = "https://x.test"\nkey_env = "LAB_KEY"'
+        )
+        code, out, err = run("doctor", cwd=work, LLM_FAILOVER_NB_SETTINGS=str(settings), LAB_KEY="")
+        lines = [line.split(maxsplit=2) for line in out.splitlines()]
+        at = lines.index(["missing", "LAB_KEY", "not set; the default chain needs it for lab"])
+        assert (code, err) == (1, "")
+        assert lines[at + 1] == ["->", "set", "it in the environment that Jupyter is started in"]
+
+    def test_no_key_is_printed(self, work: Path) -> None:
+        """Not even one that is wrong."""
+        code, out, err = run("doctor", cwd=work, OPENAI_API_KEY="'sk-canary of the doctor'")
+        assert (code, "set, but it stands in quotes" in out, "canary" in out + err) == (0, True, False)
+
+    def test_settings_that_cannot_be_read_are_a_line(self, work: Path) -> None:
+        """The rest is looked at all the same."""
+        settings = work / "settings.toml"
+        settings.write_text('chian = "sim/echo"')
+        code, out, err = run("doctor", cwd=work, LLM_FAILOVER_NB_SETTINGS=str(settings))
+        assert (code, err) == (1, "")
+        assert "settings.toml, line 1: the key chian is not known; did you mean chain?" in out
+        assert re.search(r"^ok +packages ", out, re.MULTILINE)
+
+
 class TestLocal:
     def test_path_prints_the_file_alone(self, work: Path) -> None:
         """Standard output is the path, fit for a shell's $(…)."""

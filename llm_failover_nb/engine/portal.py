@@ -123,7 +123,10 @@ class Portal:
 def _host(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
     serving = _serve(started)
     try:
-        asyncio.run(serving)
+        # Not asyncio.run, which nest_asyncio and nest_asyncio2 replace with one that closes neither the loop
+        # nor the connections that go with it.
+        with asyncio.Runner() as runner:
+            runner.run(serving)
     except Exception as error:
         serving.close()
         # No loop, for want of file descriptors say: whoever waits for it must hear of it.

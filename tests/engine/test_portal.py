@@ -346,6 +346,28 @@ def test_close_cancels_what_still_runs(portal):
     assert (met, ended.is_set()) == ([concurrent.futures.CancelledError], True)
 
 
+def test_a_patched_asyncio_run_closes_as_well(portal, monkeypatch):
+    """What nest_asyncio puts in the place of asyncio.run closes nothing, so it is not used."""
+    monkeypatch.setattr(asyncio, "run", lambda main: asyncio.new_event_loop().run_until_complete(main))
+    closed = threading.Event()
+
+    async def connections():
+        try:
+            yield
+        finally:
+            closed.set()
+
+    kept = connections()
+
+    async def connect():  # a generator belongs to the loop on which it is first asked
+        await anext(kept)
+
+    portal.run(connect())
+    portal.close()
+
+    assert closed.is_set()
+
+
 def test_it_starts_again_after_close(portal):
     """On a new loop."""
     portal.run(_thread_name())
