@@ -153,7 +153,7 @@ async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _retrieve(done: asyncio.Future[Any]) -> None:
-    """Ask for the failure of what nobody waits for any more, or the loop would report it as never retrieved."""
+    """Ask for a failure that nobody waits for any more, or the loop would report it as never retrieved."""
     if not done.cancelled():
         done.exception()
 

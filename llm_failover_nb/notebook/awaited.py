@@ -7,8 +7,8 @@ runs, into a call that is awaited at the top level. Everywhere else a cell is an
 
 from __future__ import annotations
 
+import inspect
 import re
-import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AwaitedCells", "why_not"]
 
-# From here on ipykernel serves messages while a cell awaits. Before 7.0 they wait for its end; from 7.0 to 7.3
-# a subshell serves them, whether the cell awaits or not. Measured for each of these versions.
+# From here on ipykernel serves messages while a cell awaits. Before 7.0 they wait for its end; from 7.0 to
+# 7.3 a subshell serves them, whether the cell awaits or not. Measured for each of these versions.
 _SERVES_MEANWHILE = (7, 4)
 
 # Through these, IPython comes to its transformers.
-_TRANSFORMING = {"transform_cell", "do_token_transforms"}
+_TRANSFORMING = {"rewrite", "transform_cell", "do_token_transforms"}
 
 _FIRST_LINE = re.compile(r"%%llm(?=\s|$)(.*)")
 _SWITCHED_OFF = re.compile(r"(?:^|\s)await_cells=[\"']?off\b")
@@ -78,8 +78,7 @@ class AwaitedCells:
             return lines
         line, body = found[1].strip(), "".join(lines[1:])
         call = f"get_ipython().find_cell_magic('llm'){{}}({line!r}, {body!r})\n"
-        # Asked from here, for the frame above tells by whom.
-        if _asked_by_a_kernel(sys._getframe(1)) and self._can_await(line):
+        if _asked_by_a_kernel(inspect.currentframe()) and self._can_await(line):
             return ["await " + call.format(".awaited")]
         return lines if body else [call.format("")]
 

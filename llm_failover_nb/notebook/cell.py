@@ -1,7 +1,7 @@
-"""One ``%%llm`` cell from its question to its last output, blocking or awaited. No decision about a model here.
+"""One ``%%llm`` cell from its question to its last output, blocking or awaited.
 
-Which model is asked, how often, and what a failure means is the engine's; how it looks is `render`'s; what
-the notebook keeps of it is `magic.py`'s.
+No decision about a model here: whom to ask, how often, and what a failure means is the engine's. How it looks
+is `render`'s, and what the notebook keeps of it `magic.py`'s.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from llm_failover_nb.engine.portal import portal
 from llm_failover_nb.engine.types import Chunk, Response
 from llm_failover_nb.notebook import render
 from llm_failover_nb.notebook.arguments import Format
+from llm_failover_nb.notebook.code_blocks import code_of
 from llm_failover_nb.notebook.failures import CellFailed, CellLog
 from llm_failover_nb.notebook.live import Live
 
@@ -78,7 +79,7 @@ class CellRun:
 
         Raises:
             CellFailed: When no model answered; that is shown, too.
-            KeyboardInterrupt: When the kernel was interrupted: the request is closed, and what has come stays.
+            KeyboardInterrupt: When the kernel was interrupted; the request is closed, what has come stays.
         """
         with _Settling(self._settle_failure, self._settle_partial) as settling:
             self._ask()
@@ -86,7 +87,7 @@ class CellRun:
         return self._settle_answer()
 
     async def aask(self) -> Response:
-        """:meth:`ask`, awaited: the kernel goes on serving while the request runs on the package's own loop."""
+        """:meth:`ask`, awaited: the kernel goes on serving while the package's own loop holds the request."""
         with _Settling(self._settle_failure, self._settle_partial) as settling:
             await portal.arun(self._aask())
         settling.conclude()
@@ -128,34 +129,40 @@ class CellRun:
     # How it ends
 
     def _settle_answer(self) -> Response:
-        response, question = self._response, self._question
+        response, note, shown_as = self._response, self._question.note, self._question.format
         passed = self._passed(response)
+        code = code_of(response.text) if shown_as == "code" else ""
         self._live.finish(
-            render.answer_html(response, passed=passed, note=question.note, format=question.format),
-            render.answer_text(response, passed=passed, note=question.note, format=question.format),
+            render.answer_html(
+                response, passed=passed, note=note, format=shown_as, code=code, placed=bool(code)
+            ),
+            render.answer_text(
+                response, passed=passed, note=note, format=shown_as, code=code, placed=bool(code)
+            ),
         )
         return response
 
     def _settle_failure(self, failure: FailoverError) -> CellFailed:
-        text, passed, records, note = (
-            self._live.partial,
-            self._passed(),
-            tuple(self._log),
-            self._question.note,
-        )
+        text, reasoning, note = self._live.partial, self._live.reasoning, self._question.note
+        passed, records = self._passed(), tuple(self._log)
         self._live.finish(
-            render.failure_html(failure, text=text, passed=passed, attempts=records, note=note),
-            render.failure_text(failure, text=text, passed=passed, attempts=records, note=note),
+            render.failure_html(
+                failure, text=text, reasoning=reasoning, passed=passed, attempts=records, note=note
+            ),
+            render.failure_text(
+                failure, text=text, reasoning=reasoning, passed=passed, attempts=records, note=note
+            ),
         )
         return CellFailed(render.failure_lines(failure, passed=passed, attempts=records))
 
     def _settle_partial(self, *, interrupted: bool) -> str:
-        text, note = self._live.partial, self._question.note
+        text, reasoning, note = self._live.partial, self._live.reasoning, self._question.note
         what = "the cell failed; the error is below"
         if interrupted:
             what = render.interrupted_words(partial=bool(text), out=self._question.out)
         self._live.finish(
-            render.partial_html(text, what, note=note), render.partial_text(text, what, note=note)
+            render.partial_html(text, what, note=note, reasoning=reasoning),
+            render.partial_text(text, what, note=note, reasoning=reasoning),
         )
         return what
 
@@ -201,7 +208,7 @@ class _Settling:
 
 
 def _interrupt(what: str) -> KeyboardInterrupt:
-    """What an interrupted cell ends with; a kernel cancels an awaited one instead, and it shall look the same."""
+    """What an interrupted cell ends with; an awaited one is cancelled instead, and shall look the same."""
     interrupt = KeyboardInterrupt(what)
     # The traceback would show the engine's frames; an attribute is where IPython looks for another.
     vars(interrupt)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {what}"]

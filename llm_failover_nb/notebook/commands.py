@@ -79,7 +79,7 @@ COMMANDS: tuple[Command, ...] = (
         "each setting and where it comes from; with KEY=VALUE, set it for this notebook, KEY= takes it back",
         "%llm config temperature=0.2 deadline=2m",
     ),
-    Command("trust", "", "see what the project's settings file wants beyond chains, and allow it"),
+    Command("trust", "[withdraw]", "see what the project's settings file wants beyond chains, and allow it"),
     Command("doctor", "", "kernel, loop, keys, local model and versions, with a remedy for what is amiss"),
     Command("nest", "", "let other people's asyncio.run work in this notebook"),
     Command("help", "", "this list"),

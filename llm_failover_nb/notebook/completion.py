@@ -23,8 +23,9 @@ from llm_failover_nb.engine.events import EventLog, process_log
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.types import Response
-from llm_failover_nb.notebook.arguments import COMMANDS, KEYS
+from llm_failover_nb.notebook.arguments import KEYS
 from llm_failover_nb.notebook.catalogue import Catalogue
+from llm_failover_nb.notebook.commands import COMMANDS
 from llm_failover_nb.notebook.cursor import Place, Word, part_of, place_at
 from llm_failover_nb.notebook.text import plain
 from llm_failover_nb.providers.listing import usable_names

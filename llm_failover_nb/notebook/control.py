@@ -26,14 +26,21 @@ from llm_failover_nb.notebook.commands import (
     parse_spec,
 )
 from llm_failover_nb.notebook.failures import in_variable, last_error
-from llm_failover_nb.notebook.inventory import Inventory, matching
+from llm_failover_nb.notebook.inventory import Inventory, matching, served_here
 from llm_failover_nb.notebook.inventory import nearest as nearest_model
 from llm_failover_nb.notebook.live import CellScreen, Live
 from llm_failover_nb.notebook.nest import nest
 from llm_failover_nb.notebook.state import State, default_choice
 from llm_failover_nb.notebook.text import plain
-from llm_failover_nb.notebook.trusting import trust_project
-from llm_failover_nb.settings import Origin, Settings, config_values, settings_path
+from llm_failover_nb.notebook.trusting import trust_project, withdraw_trust
+from llm_failover_nb.settings import (
+    Origin,
+    Settings,
+    SettingsError,
+    config_values,
+    settings_path,
+    untrusted_words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +115,12 @@ class Control:
         choice = default_choice(self._state.settings())
         benches = {bench.model: bench for bench in process_benches.list()}
         entries = [
-            render.Standing(model.spec, benches.get(model.spec), missing_key(model.provider))
+            render.Standing(
+                model.spec,
+                benches.get(model.spec),
+                missing_key(model.provider),
+                unchecked=served_here(model.provider),
+            )
             for model in parse_chain(choice.chain).models
         ]
         inside = {entry.model for entry in entries}
@@ -170,7 +182,7 @@ class Control:
                 for name, text in sorted(named.items())
             ),
         ]
-        hint = f"%llm chain prod = a,b names one; %llm chain a,b sets the default"
+        hint = "%llm chain prod = a,b names one; %llm chain a,b sets the default"
         columns = ("name", "asks", "from")
         _show(
             render.table_html("chains", columns, rows, hint=hint),
@@ -242,9 +254,10 @@ class Control:
             for name, value, origin in config_values(settings)
         ]
         columns = ("setting", "value", "from")
+        hint = "; ".join((*_notes(settings), _CONFIG_HINT))
         _show(
-            render.table_html("settings", columns, rows, hint=_CONFIG_HINT),
-            render.table_text("settings", columns, rows, hint=_CONFIG_HINT),
+            render.table_html("settings", columns, rows, hint=hint),
+            render.table_text("settings", columns, rows, hint=hint),
         )
 
     def _set(self, pairs: tuple[tuple[str, str], ...]) -> None:
@@ -271,8 +284,11 @@ class Control:
             if name in wanted:
                 _say(f"{name} is {value} ({_origin_words(origin)})")
 
-    def _trust(self, _: tuple[str, ...]) -> None:
-        _say(trust_project(self._state.settings(), input))
+    def _trust(self, words: tuple[str, ...]) -> None:
+        if (word := parse_optional("trust", words)) not in {"", "withdraw"}:
+            raise ArgumentError(f"{word!r} is nothing to do here: write %llm trust, or %llm trust withdraw")
+        settings = self._state.settings()
+        _say(withdraw_trust(settings) if word else trust_project(settings, input))
 
     # The machine
 
@@ -280,12 +296,18 @@ class Control:
         checks = doctor.checks(
             self._shell,
             registry=process_registry,
-            settings=self._state.settings(),
-            awaited=why_not(self._shell) or True,
+            settings=self._settings_or_error(),
+            awaited=why_not(self._shell) or self._state.wants_awaited(),
         )
         rows = [render.TableRow((check.what, check.found, check.remedy), check.state) for check in checks]
         columns = ("what", "found", "what to do")
         _show(render.table_html("doctor", columns, rows), render.table_text("doctor", columns, rows))
+
+    def _settings_or_error(self) -> Settings | SettingsError:
+        try:
+            return self._state.settings()
+        except SettingsError as error:
+            return error
 
     def _nest(self, _: tuple[str, ...]) -> None:
         _say(nest(self._shell))
@@ -307,6 +329,12 @@ def _origin_words(origin: Origin) -> str:
         return origin.layer
     line = f", line {origin.line}" if origin.line else ""
     return f"{origin.layer}: {origin.path}{line}"
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    """What of the files does not count, and why."""
+    untrusted = settings.untrusted
+    return (*settings.notes, *((f"a part is {untrusted_words(untrusted)}",) if untrusted is not None else ()))
 
 
 def missing_key(provider: object) -> str | None:

@@ -5,10 +5,10 @@ Asking is `cell.py`'s, the subcommands are `control.py`'s. No decision about a m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
@@ -129,7 +129,7 @@ class CellMagic:
             raise ArgumentError("the cell asks nothing: write the prompt in the lines below %%llm")
         prompt = cell.strip()
         if not arguments.raw:
-            prompt = templates.fill(prompt, templates.notebook_names(self._shell))
+            prompt = templates.fill(prompt, templates.notebook_names(self._shell, error=self._state.error))
         if not prompt.strip():
             raise ArgumentError("the cell asks nothing: what it inserts is empty")
         return prompt
@@ -161,11 +161,11 @@ class CellMagic:
         """Bind the answer where the notebook looks for it."""
         if arguments.out is not None:
             self._shell.user_ns[arguments.out] = response
-        if arguments.format == "code":
-            self._shell.set_next_input(answers.code_of(response.text))
+        if arguments.format == "code" and (code := answers.code_of(response.text)):
+            self._shell.set_next_input(code)
         hook = self._shell.displayhook
-        hook.update_user_ns(response)
-        hook.fill_exec_result(response)
+        hook.update_user_ns(response)  # type: ignore[no-untyped-call]  # IPython's
+        hook.fill_exec_result(response)  # type: ignore[no-untyped-call]  # IPython's
 
 
 class LLM:
@@ -181,7 +181,7 @@ class LLM:
         self.state = State(session)
         self._cell = CellMagic(self, shell, self.state)
         self._control = Control(shell, self.state)
-        self._awaited = AwaitedCells(shell, self._wants_awaited)
+        self._awaited = AwaitedCells(shell, self.state.wants_awaited)
 
     @no_var_expand
     def line(self, line: str) -> pd.DataFrame | None:
@@ -196,14 +196,13 @@ class LLM:
         manager.register_function(self._cell, "cell", _NAME)
         self._shell.events.register("post_run_cell", self._ran)
         self._awaited.install()
-        completion.install(self._shell, self.state.settings)
-        for mime, shown in _REPRS.items():
-            self._shell.display_formatter.formatters[mime].for_type(Response, shown)
+        completion.install(self._shell)
+        for formatter, shown in self._formatters():
+            formatter.for_type(Response, shown)
 
     def uninstall(self) -> None:
         """Take everything away again."""
-        for mime, shown in _REPRS.items():
-            formatter = self._shell.display_formatter.formatters[mime]
+        for formatter, shown in self._formatters():
             if formatter.type_printers.get(Response) is shown:
                 formatter.pop(Response)
         completion.uninstall(self._shell)
@@ -211,17 +210,18 @@ class LLM:
         self._shell.events.unregister("post_run_cell", self._ran)
         self.state.withdraw()
 
-    def _ran(self, result: ExecutionResult | None) -> None:
-        """Note what a cell of plain Python ended with: of a group of exceptions IPython keeps nothing."""
-        # A cell that was cancelled before it began has no result.
-        error = result.error_in_exec if result is not None else None
-        self.state.failures = of_plain_cell(error) or self.state.failures
+    def _formatters(self) -> list[tuple[Any, Callable[..., object]]]:
+        """IPython's formatters, each with what it shows of a Response."""
+        display = self._shell.display_formatter
+        known: dict[str, Any] = display.formatters if display is not None else {}
+        return [(known[mime], shown) for mime, shown in _REPRS.items() if mime in known]
 
-    def _wants_awaited(self) -> bool:
-        try:
-            return self.state.settings().cell.get("await_cells", True) is not False
-        except FailoverError:
-            return False  # the cell will say what is wrong with the settings
+    def _ran(self, result: ExecutionResult | None) -> None:
+        """Note what a cell ended with: of a group of exceptions IPython keeps nothing."""
+        # A cell that was cancelled before it began has no result.
+        error = (result.error_in_exec or result.error_before_exec) if result is not None else None
+        self.state.error = error or self.state.error
+        self.state.failures = of_plain_cell(error) or self.state.failures
 
 
 def load(shell: InteractiveShell) -> None:
@@ -254,8 +254,9 @@ def _owner(magic: object) -> LLM | None:
 def _completed(given: CellArguments, settings: Settings) -> CellArguments:
     """The arguments, those that are not given from the settings."""
     known = {key.name: key.setting.removeprefix("cell.") for key in KEYS if key.setting.startswith("cell.")}
-    missing = {name: settings.cell[of] for name, of in known.items() if of in settings.cell}
-    return replace(given, **{n: value for n, value in missing.items() if getattr(given, n) is None})
+    cell: Mapping[str, Any] = settings.cell
+    missing = {name: cell[of] for name, of in known.items() if of in cell and getattr(given, name) is None}
+    return replace(given, **missing)
 
 
 def _policy(given: CellArguments, settings: Settings) -> Policy:
@@ -295,7 +296,7 @@ def _html(response: Response) -> str:
 
 
 def _text(response: Response, printer: RepresentationPrinter, _: bool) -> None:
-    printer.text(bundle("", render.response_text(response))["text/plain"])
+    printer.text(bundle("", render.response_text(response))["text/plain"])  # type: ignore[no-untyped-call]  # IPython's
 
 
 _REPRS: dict[str, Callable[..., object]] = {"text/html": _html, "text/plain": _text}

@@ -5,14 +5,17 @@ Settings are read for each cell, so that an edited file counts at once; what the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.policy import Policy, get_failover_defaults
 from llm_failover_nb.notebook.failures import Failures
 from llm_failover_nb.notebook.settings_file import SettingsFile
 from llm_failover_nb.providers import local
-from llm_failover_nb.settings import Session, Settings, load_settings
+from llm_failover_nb.settings import CELL_POLICY, Session, Settings, load_settings
 
 __all__ = ["Choice", "State", "default_choice", "policy_of"]
 
@@ -39,6 +42,7 @@ class State:
     def __init__(self, session: Session | None = None) -> None:
         self.session = session or Session()
         self.failures: Failures | None = None
+        self.error: BaseException | None = None
         self._file = SettingsFile(process_registry)
 
     def settings(self) -> Settings:
@@ -50,6 +54,13 @@ class State:
         settings = load_settings()
         self._file.follow(settings)
         return self.session.overlay(_set_in_python().overlay(settings))
+
+    def wants_awaited(self) -> bool:
+        """Whether the settings leave cells to be awaited."""
+        try:
+            return self.settings().cell.get("await_cells", True) is not False
+        except FailoverError:
+            return False  # the cell will say what is wrong with them
 
     def withdraw(self) -> None:
         """Take back what the settings brought into the registry."""
@@ -69,8 +80,8 @@ def default_choice(settings: Settings) -> Choice:
 
 def policy_of(settings: Settings) -> Policy:
     """The policy of a cell: the settings', and ``restart`` amid an answer, since a cell owns its display."""
-    given = {"midstream": "restart", **settings.policy}
-    return Policy(backoff=get_failover_defaults().backoff, **given)  # type: ignore[arg-type]  # checked when read
+    given: Mapping[str, Any] = {**CELL_POLICY, **settings.policy}
+    return Policy(backoff=get_failover_defaults().backoff, **given)
 
 
 def _set_in_python() -> Session:
@@ -79,5 +90,5 @@ def _set_in_python() -> Session:
     for field in fields(Policy):
         value = getattr(given, field.name)
         if field.init and field.name != "backoff" and value != getattr(plain, field.name):
-            session.set(f"policy.{field.name}", value)
+            session.set(f"policy.{field.name}", "none" if value is None else value)
     return session

@@ -30,7 +30,7 @@ from llm_failover_nb.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
     from concurrent.futures import Future
 
     from llm_failover_nb.engine.types import Chunk, Request, Response

@@ -43,7 +43,7 @@ The user's own file is ``settings.toml`` in the user's configuration folder, or 
     headers = { "x-team" = "nlp" }
 """
 
-from llm_failover_nb.settings.layers import config_values, merged
+from llm_failover_nb.settings.layers import CELL_POLICY, config_values, merged
 from llm_failover_nb.settings.load import (
     load_settings,
     named_chains,
@@ -65,6 +65,7 @@ from llm_failover_nb.settings.types import (
 
 __all__ = [
     "CELL_DEFAULTS",
+    "CELL_POLICY",
     "EMBEDDED_MODEL",
     "Origin",
     "ProviderSettings",

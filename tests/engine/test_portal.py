@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import concurrent.futures
 import contextvars
+import gc
 import subprocess
 import sys
 import threading
@@ -185,8 +185,7 @@ def test_who_awaits_is_cancelled_and_so_is_the_work(portal):
 
     async def waits():
         waiting = asyncio.ensure_future(portal.arun(_forever(began, ended)))
-        while not began.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(began.wait, PATIENCE)
         waiting.cancel()
         await waiting
 
@@ -210,8 +209,7 @@ def test_a_failure_after_the_cancellation_is_quiet(portal, caplog):
 
     async def waits():
         waiting = asyncio.ensure_future(portal.arun(fails_late()))
-        while not began.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(began.wait, PATIENCE)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -242,8 +240,7 @@ def test_the_other_loop_wakes_meanwhile(portal):
         loop._selector.select = counted
 
         async def released():
-            while not release.is_set():
-                await asyncio.sleep(0)
+            await asyncio.to_thread(release.wait, PATIENCE)
             return turns
 
         return await portal.arun(released())

@@ -16,8 +16,8 @@ import nbformat
 import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
 from jupyter_client.session import Session
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 __all__ = ["Cell", "Kernel", "client"]

@@ -1,4 +1,4 @@
-"""Cells that the kernel awaits, and those that it cannot: the same cell either way, and the kernel is free."""
+"""Cells that the kernel awaits, and those that it cannot: the same cell either way."""
 
 from __future__ import annotations
 
