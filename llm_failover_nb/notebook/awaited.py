@@ -77,10 +77,10 @@ class AwaitedCells:
         if found is None:
             return lines
         line, body = found[1].strip(), "".join(lines[1:])
-        call = f"get_ipython().find_cell_magic('llm'){{}}({line!r}, {body!r})\n"
+        magic, given = "get_ipython().find_cell_magic('llm')", f"({line!r}, {body!r})\n"
         if _asked_by_a_kernel(inspect.currentframe()) and self._can_await(line):
-            return ["await " + call.format(".awaited")]
-        return lines if body else [call.format("")]
+            return [f"await {magic}.awaited{given}"]
+        return lines if body else [magic + given]
 
     def _can_await(self, line: str) -> bool:
         # In a subshell, which has a thread of its own, an interrupt cancels nothing.

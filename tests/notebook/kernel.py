@@ -126,7 +126,7 @@ class Kernel:
         sent = [client.execute(source, stop_on_error=True) for source in sources]
         messages: dict[str, list[dict[str, Any]]] = {number: [] for number in sent}
         for number in sent:
-            run_sync(client._async_recv_reply)(number, timeout=60)
+            messages[number].append(run_sync(client._async_recv_reply)(number, timeout=60))
         while not all(any(_is_idle(m) for m in of_cell) for of_cell in messages.values()):
             message = run_sync(client.get_iopub_msg)(timeout=60)
             messages.get(message["parent_header"].get("msg_id", ""), []).append(message)
