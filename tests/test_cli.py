@@ -190,7 +190,7 @@ class TestDoctor:
         settings.write_text('chain = "sim/echo"')
         code, out, err = run("doctor", cwd=work, LLM_FAILOVER_NB_SETTINGS=str(settings))
         assert (code, err) == (0, "")
-        assert f"sim/echo, set in {settings}" in out
+        assert f"sim/echo, from user: {settings}" in out
         assert re.match(r"ok +Python +3\.\d+\.\d+ on ", out)
 
     def test_a_missing_key_is_1(self, work: Path) -> None:

@@ -34,7 +34,6 @@ from llm_failover_nb.notebook.state import State, default_choice
 from llm_failover_nb.notebook.text import plain
 from llm_failover_nb.notebook.trusting import trust_project, withdraw_trust
 from llm_failover_nb.settings import (
-    Origin,
     Settings,
     SettingsError,
     config_values,
@@ -250,8 +249,7 @@ class Control:
             return
         settings = self._state.settings()
         rows = [
-            render.TableRow((name, value, _origin_words(origin)))
-            for name, value, origin in config_values(settings)
+            render.TableRow((name, value, origin.words)) for name, value, origin in config_values(settings)
         ]
         columns = ("setting", "value", "from")
         hint = "; ".join((*_notes(settings), _CONFIG_HINT))
@@ -282,7 +280,7 @@ class Control:
         settings = self._state.settings()
         for name, value, origin in config_values(settings):
             if name in wanted:
-                _say(f"{name} is {value} ({_origin_words(origin)})")
+                _say(f"{name} is {value} ({origin.words})")
 
     def _trust(self, words: tuple[str, ...]) -> None:
         if (word := parse_optional("trust", words)) not in {"", "withdraw"}:
@@ -320,15 +318,7 @@ class Control:
 
 def _origin(settings: Settings, name: str) -> str:
     origin = settings.origins.get(name)
-    return _origin_words(origin) if origin is not None else "default"
-
-
-def _origin_words(origin: Origin) -> str:
-    """Where a value came from, in a few words: a layer, and a file and line where there is one."""
-    if origin.path is None:
-        return origin.layer
-    line = f", line {origin.line}" if origin.line else ""
-    return f"{origin.layer}: {origin.path}{line}"
+    return origin.words if origin is not None else "default"
 
 
 def _notes(settings: Settings) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.notebook import nest, packages
 from llm_failover_nb.notebook.key_values import trouble_with
+from llm_failover_nb.notebook.state import default_choice
 from llm_failover_nb.providers import local, weights
 from llm_failover_nb.providers.endpoint import secret_in
 from llm_failover_nb.settings import EMBEDDED_MODEL, Settings, SettingsError
@@ -95,10 +96,8 @@ class _Patient:
 
     @property
     def chain(self) -> str:
-        """What a cell asks that names no chain; the same as the magic's."""
-        if self.settings.chain is not None:
-            return self.settings.chain
-        return _EMBEDDED if local.available() else "sim/echo"
+        """What a cell asks that names no chain."""
+        return default_choice(self.settings).chain
 
     @property
     def specs(self) -> list[str]:
@@ -248,6 +247,15 @@ def _settings(patient: _Patient) -> Iterator[Check]:
         yield Check("settings", str(patient.read), "missing", remedy)
     elif (path := patient.settings.path) is not None:
         yield Check("settings", str(path) if path.is_file() else f"none; they would be in {path}")
+    if isinstance(patient.read, SettingsError):
+        return
+    for note in patient.settings.notes:
+        yield Check("settings", note, "attention", "see to that file, if it is meant to count")
+    if (untrusted := patient.settings.untrusted) is not None:
+        remedy = "run  %llm trust  to see what it wants and allow it"
+        yield Check("project", f"a part of {untrusted.path} is not trusted yet", "attention", remedy)
+    elif patient.settings.project is not None:
+        yield Check("project", str(patient.settings.project))
 
 
 def _chain(patient: _Patient) -> Iterator[Check]:
@@ -261,10 +269,12 @@ def _chain(patient: _Patient) -> Iterator[Check]:
         return
     if settings.chain is None:
         what = "a small model on this machine, often wrong" if chain == _EMBEDDED else "it repeats the prompt"
-        remedy = f'set one: chain = "provider/model" in {settings.path or "the settings"}'
+        where = settings.path or "the settings"
+        remedy = f"run  %llm chain provider/model  in a notebook, or set chain in {where}"
         yield Check("default chain", f"none is set, so {chain} answers: {what}", "attention", remedy)
         return
-    found = f"{chain}, set in {settings.path or 'the notebook'}"
+    origin = settings.origins.get("chain")
+    found = f"{chain}, from {origin.words}" if origin is not None else chain
     lacking = [model.spec for model in models if getattr(model.provider, "missing_key", None)]
     if len(lacking) < len(models):
         yield Check("default chain", found)
@@ -396,9 +406,9 @@ def _certificates(_: _Patient) -> Iterator[Check]:
 def _packages(patient: _Patient) -> Iterator[Check]:
     known = (*packages.REQUIRED, *packages.OPTIONAL)
     versions = {package: packages.installed(package.name) for package in known}
-    yield Check(
-        "packages", ", ".join(f"{one.name} {version}" for one, version in versions.items() if version)
-    )
+    for what, these in (("packages", packages.REQUIRED), ("extras", packages.OPTIONAL)):
+        told = [f"{one.name} {version}" for one in these if (version := versions[one])]
+        yield Check(what, ", ".join(told) or "none")
     for package, version in versions.items():
         if version is not None:
             yield from _amiss(package, version, patient)
@@ -407,8 +417,8 @@ def _packages(patient: _Patient) -> Iterator[Check]:
             yield Check(package.name, "not installed, and no cell runs without it", "missing", remedy)
     absent = [package for package, version in versions.items() if version is None and package.extra]
     if absent:
-        told = (f"{one.name} ({one.use}; llm-failover-nb[{one.extra}])" for one in absent)
-        yield Check("not installed", ", ".join(told))
+        uses = (f"{one.name} ({one.use}; llm-failover-nb[{one.extra}])" for one in absent)
+        yield Check("not installed", ", ".join(uses))
 
 
 def _amiss(package: packages.Package, version: str, patient: _Patient) -> Iterator[Check]:

@@ -37,9 +37,12 @@ REQUIRED = (
     Package("httpx", "0.28"),
     Package("httpx-aiohttp", "0.2"),
     Package("ipython", "8.20"),
+    Package("jinja2", "3.1.5"),
+    Package("jsonschema", "4.20"),
     Package("markdown-it-py", "3"),
     Package("nh3", "0.2.18"),
     Package("platformdirs", "4"),
+    Package("pygments", "2.14"),
 )
 """What no cell runs without."""
 
@@ -47,10 +50,11 @@ OPTIONAL = (
     Package("ipykernel", "6.29", "lab", "notebooks"),
     Package("jupyterlab", "4.2", "lab", "JupyterLab"),
     Package("pandas", "2.2", "frames", "%llm events as a DataFrame"),
+    Package("genai-prices", "0.1", "cost", "what an answer costs"),
     Package("nest-asyncio2", "1.7", "nest", "%llm nest"),
     Package("xllamacpp", "2026.1", "local", "models on this machine"),
     # Brought by nobody of ours, and often the reason for something.
-    *map(Package, ("anywidget", "genai-prices", "ipywidgets", "jinja2", "nest-asyncio", "uvloop")),
+    *map(Package, ("anywidget", "ipywidgets", "nest-asyncio", "uvloop")),
 )
 """What adds to a notebook, or has a say in how it runs."""
 

@@ -66,6 +66,17 @@ class Origin:
     path: Path | None = None
     line: int | None = None
 
+    @property
+    def words(self) -> str:
+        """The layer, and the file and line where there is one.
+
+        >>> Origin("user", Path("settings.toml"), 3).words
+        'user: settings.toml, line 3'
+        """
+        if self.path is None:
+            return self.layer
+        return f"{self.layer}: {self.path}{f', line {self.line}' if self.line else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:

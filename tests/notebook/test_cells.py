@@ -52,7 +52,8 @@ def test_expression(kernel: Kernel) -> None:
 
 def test_frame(kernel: Kernel) -> None:
     """A DataFrame is a Markdown table, cut to a budget."""
-    kernel.run("import pandas as pd; df = pd.DataFrame({'city': ['Paris', 'Rome'] * 5000, 'n': range(10000)})")
+    kernel.run("import pandas as pd")
+    kernel.run("df = pd.DataFrame({'city': ['Paris', 'Rome'] * 5000, 'n': range(10000)})")
     text = asked(kernel, "{{ df }}", "format=text")
 
     assert "| city" in text
@@ -361,22 +362,26 @@ def test_near_name_of_a_chain(kernel: Kernel) -> None:
     assert "did you mean 'prod'?" in said
 
 
+def values(kernel: Kernel) -> dict[str, str]:
+    """What ``%llm config`` says of each setting."""
+    lines = [line.split() for line in kernel.run("%llm config").text.splitlines()]
+    return {name: " ".join(said) for name, *said in filter(None, lines)}
+
+
 def test_layers(kernel: Kernel, settings: Path, project: Path) -> None:
     """Project over user, notebook over both, the line over all; each value says where it is from."""
-    settings.write_text("chain = 'sim/say:user'\n[cell]\ntemperature = 0.1\nmax_tokens = 5\n", encoding="utf-8")
+    mine = "chain = 'sim/say:user'\n[cell]\ntemperature = 0.1\nmax_tokens = 5\n"
+    settings.write_text(mine, encoding="utf-8")
     (project / "llm_failover.toml").write_text("[cell]\nmax_tokens = 6\n", encoding="utf-8")
     user = kernel.run("%%llm\nhi").text
     kernel.run("%llm config max_tokens=7")
-    listed = {line.split()[1]: line for line in kernel.run("%llm config").text.splitlines() if "cell." in line}
+    listed = values(kernel)
     kernel.run("%llm config max_tokens=")
-    back = [line for line in kernel.run("%llm config").text.splitlines() if "cell.max_tokens" in line]
 
     assert user.startswith("user\n")
-    by_name = {name: line for line in listed.values() for name in ("temperature", "max_tokens") if name in line}
-    assert f"user: {settings}, line 3" in by_name["temperature"]
-    assert "notebook" in by_name["max_tokens"]
-    assert "7" in by_name["max_tokens"]
-    assert f"project: {project / 'llm_failover.toml'}, line 2" in back[0]
+    assert listed["cell.temperature"] == f"0.1 user: {settings}, line 3"
+    assert listed["cell.max_tokens"] == "7 notebook"
+    assert values(kernel)["cell.max_tokens"] == f"6 project: {project / 'llm_failover.toml'}, line 2"
 
 
 def test_pyproject(kernel: Kernel, project: Path) -> None:
@@ -427,7 +432,7 @@ def test_settings_of_the_reader_and_of_the_line_agree() -> None:
     from llm_failover_nb.notebook.arguments import FORMATS
     from llm_failover_nb.notebook.render import Format
 
-    assert FORMATS == get_args(Format)
+    assert get_args(Format) == FORMATS
 
 
 # The other subcommands

@@ -24,8 +24,9 @@ from llm_failover_nb.engine.events import EventLog
 from llm_failover_nb.engine.registry import SpecRegistry
 from llm_failover_nb.engine.types import Response
 from llm_failover_nb.notebook import completion
-from llm_failover_nb.notebook.arguments import COMMANDS, KEYS
+from llm_failover_nb.notebook.arguments import KEYS
 from llm_failover_nb.notebook.catalogue import Catalogue
+from llm_failover_nb.notebook.commands import COMMANDS
 from llm_failover_nb.providers.presets import endpoint
 from llm_failover_nb.settings import SETTINGS_VARIABLE
 from llm_failover_nb.testing import FakeClock, FaultServer, ScriptedProvider

@@ -25,7 +25,7 @@ from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.notebook import doctor, packages
 from llm_failover_nb.notebook.doctor import Check, checks
 from llm_failover_nb.providers import local, presets, weights
-from llm_failover_nb.settings import Settings, SettingsError
+from llm_failover_nb.settings import Origin, Settings, SettingsError
 from llm_failover_nb.testing import ScriptedProvider
 from tests.notebook.kernel import Kernel
 
@@ -89,7 +89,8 @@ def looked_at(
     settings: Settings | SettingsError | None = None,
     awaited: bool | str = False,
 ) -> list[Check]:
-    read = settings or Settings(chain=chain, path=FILE)
+    origins = {"chain": Origin("user", FILE, 1)} if chain is not None else {}
+    read = settings or Settings(chain=chain, path=FILE, origins=origins)
     return list(checks(cast("InteractiveShell", shell), registry=registry, settings=read, awaited=awaited))
 
 
@@ -115,6 +116,7 @@ def test_all_is_well(registry: SpecRegistry) -> None:
     assert [check.what for check in found if check.what != "not installed"] == [
         *("Python", "IPython", "kernel", "settings", "default chain", "keys", "local/smollm2", "proxy"),
         "packages",
+        "extras",
     ]
 
 
@@ -373,10 +375,10 @@ def test_the_settings_file(registry: SpecRegistry, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chain", "found", "state"),
     [
-        ("sim/echo", "sim/echo, set in /home/ann/settings.toml", "ok"),
-        ("lab/a,sim/echo", "lab/a,sim/echo, set in /home/ann/settings.toml", "ok"),
-        ("lab/a", "lab/a, set in /home/ann/settings.toml; no model of it has its key", "missing"),
-        (",", ",, set in /home/ann/settings.toml, names no model", "missing"),
+        ("sim/echo", "sim/echo, from user: /home/ann/settings.toml, line 1", "ok"),
+        ("lab/a,sim/echo", "lab/a,sim/echo, from user: /home/ann/settings.toml, line 1", "ok"),
+        ("lab/a", "lab/a, from user: /home/ann/settings.toml, line 1; no model of it has its key", "missing"),
+        (",", ",, from user: /home/ann/settings.toml, line 1, names no model", "missing"),
         ("smi/echo", "smi/echo: 'smi/echo': unknown provider 'smi'; did you mean 'sim'?", "missing"),
     ],
 )
@@ -401,7 +403,7 @@ def test_no_chain_is_set(registry: SpecRegistry, monkeypatch: pytest.MonkeyPatch
     )
     assert (check.state, check.remedy) == (
         "attention",
-        'set one: chain = "provider/model" in /home/ann/settings.toml',
+        "run  %llm chain provider/model  in a notebook, or set chain in /home/ann/settings.toml",
     )
 
 

@@ -153,8 +153,8 @@ def test_a_failed_cell_is_its_cause() -> None:
         ("error.cause", "'error.cause' is not there: a ProviderError has no attribute 'cause'"),
         ("eror", "'eror' is not defined; did you mean error?"),
         ("answr", "'answr' is not defined; did you mean answer?"),
-        ("errors[0]", "'errors[0]' is no variable: write %llm explain and a name, such as error"),
-        ("error.", "'error.' is no variable: write %llm explain and a name, such as error"),
+        ("errors[0]", "'errors[0]' is no variable: write its name, such as error"),
+        ("error.", "'error.' is no variable: write its name, such as error"),
     ],
 )
 def test_what_is_no_failure(path: str, said: str) -> None:
