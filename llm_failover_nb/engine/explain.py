@@ -77,7 +77,8 @@ _REASONS = {
     ),
     "credentials": (
         "the key or the account is not accepted",
-        "check that the key is whole and of this provider, make a new one there if it is, and set it",
+        "check that the key is whole and of this provider, make a new one there if it is, and set it; "
+        "then lift the bench, which stands until its time is over",
     ),
     "region": (
         "the provider does not serve the place where this runs",
@@ -140,7 +141,7 @@ _KINDS = {
 # The first word of a verdict's rule -> how it was decided; ``{}`` is the rest of the rule.
 _RULES = {
     "status": "decided by HTTP {}",
-    "given": "known where it was raised",
+    "given": "decided by the provider that raised it",
     "code": "decided by the code {}",
     "words": "decided by its words",
     "header": "decided by the header {}",

@@ -81,7 +81,7 @@ def test_every_reason_has_a_remedy_of_its_own() -> None:
 def test_reason_of_somebody_elses(kind: fo.ErrorKind) -> None:
     """A reason outside the list is explained by its kind."""
     lines = explain(failed("odd", kind=kind, reason="mine")).split("\n")
-    assert f"({kind}, mine; known where it was raised)" in lines[0]
+    assert f"({kind}, mine; decided by the provider that raised it)" in lines[0]
     assert lines[1]
 
 
@@ -94,7 +94,7 @@ def test_reason_of_somebody_elses(kind: fo.ErrorKind) -> None:
         (failed(body='{"choices":[{"finish_reason":"content_filter"}]}'), "the code content_filter)"),
         (failed(body='{"candidates":[{"finishReason":"SAFETY"}]}'), "decided by the finish reason SAFETY)"),
         (failed(status=200, body="<html>"), "decided by a body that is no answer, HTTP 200)"),
-        (failed(kind=fo.ErrorKind.TRANSIENT), "known where it was raised"),
+        (failed(kind=fo.ErrorKind.TRANSIENT), "decided by the provider that raised it"),
         (httpx.ReadTimeout("slow"), "decided by the exception's type, ReadTimeout)"),
         (OSError(111, "refused"), "decided by the exception's type, ConnectionError)"),
         (OSError(101, "no route"), "decided by the error number ENETUNREACH)"),
@@ -112,7 +112,7 @@ def test_rule_of_the_chains_own_classifier(bed: Bed) -> None:
     )
     chain = bed.chain({"a": down(), "b": down()}, classify=lambda error: next(verdicts))
     told = explain(ended(chain)).split("\n")
-    assert "known where it was raised" in told[0]
+    assert "decided by the provider that raised it" in told[0]
     assert "decided by {oh}" in told[2]
 
 

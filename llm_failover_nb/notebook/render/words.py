@@ -39,7 +39,10 @@ REASONS = {
     "cut": ("the answer broke off", "try again, or add a model to the chain"),
     "empty": ("the model said nothing", "ask again, or put the prompt in other words"),
     "quota": ("the account's quota is used up", "add credit or raise the limit at the provider"),
-    "credentials": ("the key was refused", "check the key, and set it anew"),
+    "credentials": (
+        "the key was refused",
+        "check the key, set it anew, and lift the bench: %llm unbench MODEL",
+    ),
     "region": ("not served from here", "use a model that is served where you are"),
     "permission": (
         "the key is good, but not for this",
