@@ -77,8 +77,10 @@ _REASONS = {
     ),
     "credentials": (
         "the key or the account is not accepted",
-        "check that the key is whole and of this provider, make a new one there if it is, and set it; "
-        "then lift the bench, which stands until its time is over",
+        (
+            "check that the key is whole and of this provider, make a new one there if it is, and set it; "
+            "then lift the bench, which stands until its time is over"
+        ),
     ),
     "region": (
         "the provider does not serve the place where this runs",

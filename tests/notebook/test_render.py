@@ -488,10 +488,8 @@ def test_note_in_a_failure() -> None:
     error = all_failed(("a/x", ProviderError("no", reason="credentials")), ("c/z", ValueError("odd")))
     first, second = render.failure_lines(error, attempts=(RETRIED._replace(note=NOTE), NOTED))[1:]
 
-    assert (
-        first
-        == f"  a/x: the key was refused: no; {NOTED.note}; check the key, set it anew, and lift the bench: %llm unbench MODEL"
-    )
+    remedy = "check the key, set it anew, and lift the bench: %llm unbench MODEL"
+    assert first == f"  a/x: the key was refused: no; {NOTED.note}; {remedy}"
     assert "asked without" not in second
     assert NOTED.note in text_of(render.failure_html(error, attempts=(NOTED,)))
 
