@@ -199,7 +199,8 @@ def test_a_terminal_awaits_nothing(shell: object) -> None:
 
 @pytest.mark.parametrize("first", ["print(1)\n", "%%llmx\n", "%llm\n", "%%llm?\n"])
 def test_other_cells_are_left_alone(shell: object, first: str) -> None:
-    """Only ``%%llm`` cells are rewritten."""
+    """Only ``%%llm`` cells are rewritten, be they empty or not."""
+    assert AwaitedCells(shell, lambda: True).rewrite([first]) == [first]  # type: ignore[arg-type]  # a shell
     assert AwaitedCells(shell, lambda: True).rewrite([first, "hi\n"]) == [first, "hi\n"]  # type: ignore[arg-type]
 
 
