@@ -82,6 +82,10 @@ class AwaitedCells:
             return [f"await {magic}.awaited{given}"]
         return lines if body else [magic + given]
 
+    # A terminal asks for the next line while a cell magic has none below it; it would ask this, too, and be
+    # told that the cell is whole. What has side effects it does not ask.
+    vars(rewrite)["has_side_effects"] = True
+
     def _can_await(self, line: str) -> bool:
         # In a subshell, which has a thread of its own, an interrupt cancels nothing.
         in_main_thread = threading.current_thread() is threading.main_thread()

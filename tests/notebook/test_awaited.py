@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from llm_failover_nb.notebook.awaited import AwaitedCells, why_not
 from tests.notebook.kernel import Cell, Kernel
@@ -80,6 +81,15 @@ def test_empty_cell(kernel: Kernel, how: str, body: str) -> None:
 def test_first_line_alone(kernel: Kernel) -> None:
     """So does one that ends after its first line."""
     assert "write the prompt in the lines below" in kernel.run("%%llm").text
+
+
+@pytest.mark.parametrize(
+    ("source", "state"),
+    [("%%llm", "incomplete"), ("%%llm\nhi", "incomplete"), ("%%llm\nhi\n\n", "complete")],
+)
+def test_a_terminal_asks_for_the_lines_below(shell: InteractiveShell, source: str, state: str) -> None:
+    """Return after the first line does not run the cell; an empty line below the prompt does."""
+    assert shell.check_complete(source)[0] == state
 
 
 def test_the_magics_help(kernel: Kernel) -> None:
