@@ -213,6 +213,17 @@ def test_all_benched_is_said_in_the_headline() -> None:
     assert f"no model answered: 2 failed; {words}" in text_of(render.failure_html(error, passed=passed))
 
 
+@pytest.mark.parametrize("reason", ["invalid_answer", "empty"])
+def test_a_reason_is_said_once(reason: str) -> None:
+    """Also where the error's own words begin with it."""
+    said = REASONS[reason][0]
+    error = all_failed(("a/x", ProviderError(f"{said}: no JSON", reason=reason)))
+    (line,) = render.failure_lines(error)[1:]
+
+    assert line.startswith(f"  a/x: {said}: no JSON")
+    assert line.count(said) == 1
+
+
 @pytest.mark.parametrize(
     ("said", "body", "end"),
     [

@@ -194,7 +194,7 @@ def rows_table(rows: Iterable[Row], then: str) -> str:
 
 def _why_html(row: Row) -> str:
     times = f", {counted(row.attempts, 'attempt')}" if row.attempts else ""
-    said = f"<br><samp class='lf-said'>{escaped(row.error)}</samp>" if _says_more(row) else ""
+    said = f"<br><samp class='lf-said'>{escaped(error)}</samp>" if (error := _beyond(row)) else ""
     although = f"<br>{escaped(although_benched(row))}" if row.asked and row.benched else ""
     note = f"<br>{escaped(one_line(row.note))}" if row.note else ""
     return f"{escaped(row.why)}{times}{said}{although}{note}"
@@ -202,7 +202,7 @@ def _why_html(row: Row) -> str:
 
 def row_text(row: Row) -> str:
     times = f", {counted(row.attempts, 'attempt')}" if row.attempts else ""
-    said = f": {row.error}" if _says_more(row) else ""
+    said = f": {error}" if (error := _beyond(row)) else ""
     how = "" if row.asked else "passed by, "
     although = f"; {although_benched(row)}" if row.asked and row.benched else ""
     note = f"; {one_line(row.note)}" if row.note else ""
@@ -210,5 +210,6 @@ def row_text(row: Row) -> str:
     return plain(f"{one_line(row.model)}: {how}{row.why}{times}{said}{although}{note}{then}")
 
 
-def _says_more(row: Row) -> bool:
-    return bool(row.error) and row.error not in row.why
+def _beyond(row: Row) -> str:
+    """What the error says that the row's own words do not."""
+    return "" if row.error in row.why else row.error.removeprefix(f"{row.why}: ")
