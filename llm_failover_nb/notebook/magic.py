@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 
@@ -92,7 +93,7 @@ class CellMagic:
             prompt = self._prompt(cell, arguments)
             schema = self._schema(arguments)
             choice = default_choice(settings) if arguments.chain is None else Choice(arguments.chain)
-            live = Live(CellScreen(), watched=arguments.stream is not False and _can_update(self._shell))
+            live = Live(CellScreen(), watched=arguments.stream is not False and _is_watched(self._shell))
             log = CellLog()
             chain = parse_chain(
                 choice.chain,
@@ -277,9 +278,18 @@ def _check(
     return answers.json_check if arguments.format == "json" else None
 
 
-def _can_update(shell: InteractiveShell) -> bool:
-    """Whether an output can be replaced: a kernel's front end can, a terminal prints each one."""
-    return getattr(shell, "kernel", None) is not None
+def _is_watched(shell: InteractiveShell) -> bool:
+    """Whether somebody sees an output change: not in a terminal, which prints each form, nor in what is kept.
+
+    ``%%capture`` keeps every form. Programs that run a notebook, such as nbclient, papermill and nbval, say
+    that nobody can be asked for input; nbval takes the first form of an output for the last.
+    """
+    kernel: Any = getattr(shell, "kernel", None)
+    if kernel is None or isinstance(shell.display_pub, CapturingDisplayPublisher):
+        return False
+    request: Mapping[str, Any] = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else {}
+    content: Mapping[str, Any] = request.get("content", {})
+    return content.get("allow_stdin", True) is not False
 
 
 @contextmanager

@@ -111,8 +111,16 @@ class Kernel:
     ) -> None:
         self._running.__exit__(kind, error, traceback)
 
-    def run(self, source: str) -> Cell:
-        """Run a cell."""
+    def run(self, source: str, *, attended: bool = True) -> Cell:
+        """Run a cell.
+
+        Args:
+            source: All of it.
+            attended: Whether as for somebody who sees it, or as a program runs a notebook. Nobody answers
+                either way: an attended cell that asks for input waits for ever.
+        """
+        assert self._client.kc is not None
+        self._client.kc.allow_stdin = attended
         cell = nbformat.v4.new_code_cell(source)
         self._client.nb.cells.append(cell)
         self._messages = []
@@ -123,6 +131,7 @@ class Kernel:
         """Run cells as Run All does: all are queued at the kernel before the first has ended."""
         client = self._client.kc
         assert client is not None
+        client.allow_stdin = True
         sent = [client.execute(source, stop_on_error=True) for source in sources]
         messages: dict[str, list[dict[str, Any]]] = {number: [] for number in sent}
         for number in sent:

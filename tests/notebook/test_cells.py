@@ -414,7 +414,7 @@ def test_untrusted_project(kernel: Kernel, project: Path, server: FaultServer) -
     text = f"chain = 'evil/echo'\n[providers.evil]\nbase_url = '{server.url}'\nkey_env = 'HOME'\n"
     (project / "llm_failover.toml").write_text(text, encoding="utf-8")
     first = kernel.run("%%llm\nhi")
-    trust = kernel.run("%llm trust")
+    trust = kernel.run("%llm trust", attended=False)
     second = kernel.run("%%llm\nhi")
 
     assert "not trusted yet; run %llm trust" in first.text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from time import perf_counter
 
+import nbformat
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -100,6 +102,39 @@ def test_stream_off_is_one_message(kernel: Kernel) -> None:
 
     assert displays(cell) == ["display_data"]
     assert "answered by sim/echo" in cell.text
+
+
+@pytest.mark.parametrize("how", ["", "await_cells=off"])
+def test_one_message_where_nobody_watches(kernel: Kernel, how: str) -> None:
+    """A program that runs a notebook gets the last form alone: nbval takes the first one for it."""
+    cell = kernel.run(f"%%llm chain=sim/503,sim/echo {how}\nhi", attended=False)
+
+    assert displays(cell) == ["display_data"]
+    assert "answered by sim/echo" in cell.text
+
+
+def test_nbval_finds_what_was_saved(tmp_path: Path) -> None:
+    """A notebook is compared whole, but for times."""
+    notebook = client("%load_ext llm_failover_nb", "%%llm chain=sim/503,sim/echo stream=on\nhi")
+    nbformat.write(notebook.execute(), tmp_path / "saved.ipynb")
+    (tmp_path / "times.cfg").write_text(
+        "[seconds]\nregex: (under )?[0-9.]+ m?s\\b\nreplace: S\n[clock]\nregex: [0-9]+:[0-9:]+\nreplace: C\n"
+    )
+    options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with=times.cfg", "-p", "no:cacheprovider"]
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *options, "saved.ipynb"],
+        cwd=tmp_path, env=here, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert "2 passed" in ended.stdout
+
+
+def test_capture_keeps_the_last_form(kernel: Kernel) -> None:
+    """What ``%%capture`` keeps is shown later, every form of it."""
+    kernel.run("%%capture captured\n%%llm chain=sim/echo\nhi")
+
+    assert kernel.value("len(captured.outputs)") == "1"
 
 
 def test_request_fields_reach_the_model(kernel: Kernel, server: FaultServer) -> None:
