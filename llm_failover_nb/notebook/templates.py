@@ -140,6 +140,10 @@ def _insertable(value: object, source: str) -> str:
         raise ArgumentError(f"this is a function that is not called; write {_OPEN} {name}() }}}}")
     if isinstance(value, type):
         raise ArgumentError(f"this is the class {value.__name__} itself; insert what is made with it")
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()  # else Python would warn that nobody awaited it
+        raise ArgumentError("this is to be awaited first; await it in a cell above and insert the variable")
     if isinstance(value, Iterator):
         kind = type(value).__name__
         raise ArgumentError(f"a {kind} hands out its items only once; write {_OPEN} {name} | list }}}}")

@@ -9,6 +9,9 @@ from llm_failover_nb.notebook.arguments import ArgumentError
 
 __all__ = ["value_at"]
 
+# What IPython puts into every notebook, and no user means.
+_IPYTHONS_OWN = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+
 
 def value_at(
     path: str,
@@ -45,7 +48,7 @@ def value_at(
 
 def _meant(name: str, namespace: Mapping[str, object], fits: Callable[[object], bool]) -> str:
     fitting = [key for key, value in namespace.items() if fits(value)]
-    others = [key for key in namespace if not key.startswith("_")]
+    others = [key for key in namespace if not key.startswith("_") and key not in _IPYTHONS_OWN]
     for known in (fitting, others):
         if near := difflib.get_close_matches(name, known, n=1):
             return f"did you mean {near[0]}?"

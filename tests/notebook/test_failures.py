@@ -162,6 +162,11 @@ def test_what_is_no_failure(path: str, said: str) -> None:
     assert refusal(path, {"answer": "x", "error": BUSY, "kind": ValueError, "_eror": BUSY}) == said
 
 
+def test_ipythons_own_names_are_not_meant() -> None:
+    """It puts them into every notebook."""
+    assert "did you mean" not in refusal("opan", {"open": open})
+
+
 def test_a_name_that_may_be_gone() -> None:
     """Python unbinds what ``except`` binds; the refusal says so, and what to do."""
     assert refusal("failed", {}) == (

@@ -294,6 +294,15 @@ def test_what_is_no_value(expression: str, message: str) -> None:
     assert message in str(refusal("{{ " + expression + " }}", frame=FRAME, moons=["Phobos"]))
 
 
+def test_what_is_not_awaited() -> None:
+    """A coroutine is no text, and leaves no warning behind."""
+
+    async def fetched() -> str:
+        return "Phobos"
+
+    assert "await it in a cell above" in str(refusal("{{ fetched() }}", fetched=fetched))
+
+
 # What cannot be read, and what fails
 
 
