@@ -19,6 +19,7 @@ from llm_failover_nb.engine.chain import parse_chain
 from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.events import checked_observers, current_cell, get_failover_observer
 from llm_failover_nb.engine.policy import Policy
+from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.types import Response
 from llm_failover_nb.notebook import answers, completion, render, templates
 from llm_failover_nb.notebook.arguments import KEYS, ArgumentError, CellArguments, parse_cell
@@ -163,7 +164,8 @@ class CellMagic:
         if arguments.out is not None:
             self._shell.user_ns[arguments.out] = response
         if arguments.format == "code" and (code := answers.code_of(response.text)):
-            self._shell.set_next_input(code)
+            # It is saved with the notebook, as the output is.
+            self._shell.set_next_input(redact(code))
         hook = self._shell.displayhook
         hook.update_user_ns(response)  # type: ignore[no-untyped-call]  # IPython's
         hook.fill_exec_result(response)  # type: ignore[no-untyped-call]  # IPython's

@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbclient.exceptions import CellExecutionError
 
 from llm_failover_nb.engine.chain import process_registry
+from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Chunk
 from llm_failover_nb.notebook import magic
 from llm_failover_nb.notebook.live import Live
@@ -135,6 +136,14 @@ def test_capture_keeps_the_last_form(kernel: Kernel) -> None:
     kernel.run("%%capture captured\n%%llm chain=sim/echo\nhi")
 
     assert kernel.value("len(captured.outputs)") == "1"
+
+
+def test_no_key_in_the_new_cell(shell: InteractiveShell) -> None:
+    """The code that ``format=code`` puts below is saved with the notebook, too."""
+    key = Secret("sk-canary-5544332212").reveal()
+    shell.run_cell(f"%%llm chain=sim/echo format=code\n```python\nkey = '{key}'\n```")
+
+    assert shell.rl_next_input == "key = '********'"
 
 
 def test_request_fields_reach_the_model(kernel: Kernel, server: FaultServer) -> None:
