@@ -303,7 +303,8 @@ def read_value(key: Key[T], value: str) -> T:
     try:
         return key.read(value)
     except ValueError as error:
-        raise ArgumentError(f"{key.name}={value!r}: {error}, such as {key.example}") from None
+        such_as = "" if str(error).endswith("?") else f", such as {key.example}"
+        raise ArgumentError(f"{key.name}={value!r}: {error}{such_as}") from None
 
 
 def parse_duration(text: str) -> float | None:

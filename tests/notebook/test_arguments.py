@@ -61,6 +61,12 @@ def test_value_with_equals() -> None:
     assert parse_cell("system=x=y").system == "x=y"
 
 
+def test_a_question_ends_the_refusal() -> None:
+    """A near value needs no example."""
+    with pytest.raises(ArgumentError, match=r"did you mean json\?$"):
+        parse_cell("format=jsn")
+
+
 def test_a_row_for_each_field() -> None:
     """The table of keys and the data they fill name the same things, in the same order."""
     assert [field.name for field in fields(CellArguments)] == [key.name for key in KEYS]
