@@ -294,13 +294,24 @@ def _is_watched(shell: InteractiveShell) -> bool:
     return content.get("allow_stdin", True) is not False
 
 
+class LineRefused(UsageError):
+    """A cell was refused before anybody was asked.
+
+    IPython prints its own ``UsageError`` beside the cell, which then counts as one that succeeded for nbval;
+    this gives a short error output.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"UsageError: {self}"]
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn what is wrong with a line, a chain or the settings into IPython's short error."""
+    """Turn what is wrong with a line, a chain or the settings into one line of error output."""
     try:
         yield
     except (FailoverError, ValueError) as error:
-        raise UsageError(plain(str(error))) from None
+        raise LineRefused(plain(str(error))) from None
 
 
 def _html(response: Response) -> str:

@@ -75,6 +75,11 @@ class Cell:
         return "\n".join(line for output in self.outputs for line in output.get("traceback", ()))
 
     @property
+    def said(self) -> str:
+        """All that a terminal would show: the plain text, then the error."""
+        return self.text + (f"{self.error}\n" if self.error else "")
+
+    @property
     def error_name(self) -> str:
         return "".join(output.get("ename", "") for output in self.outputs)
 

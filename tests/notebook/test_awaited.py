@@ -75,12 +75,12 @@ def test_empty_cell(kernel: Kernel, how: str, body: str) -> None:
     """A cell without a prompt says what to do, in one line."""
     cell = kernel.run(f"%%llm chain=sim/echo {how}\n{body}")
 
-    assert cell.text == "UsageError: the cell asks nothing: write the prompt in the lines below %%llm\n"
+    assert cell.said == "UsageError: the cell asks nothing: write the prompt in the lines below %%llm\n"
 
 
 def test_first_line_alone(kernel: Kernel) -> None:
     """So does one that ends after its first line."""
-    assert "write the prompt in the lines below" in kernel.run("%%llm").text
+    assert "write the prompt in the lines below" in kernel.run("%%llm").said
 
 
 @pytest.mark.parametrize(

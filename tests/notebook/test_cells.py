@@ -37,7 +37,7 @@ def project(kernel: Kernel, tmp_path: Path) -> Any:
 def asked(kernel: Kernel, prompt: str, options: str = "") -> str:
     """What the model of a cell is sent for a prompt, or what is said of it."""
     cell = kernel.run(f"%%llm chain=sim/echo {options}\n{prompt}")
-    return cell.text.partition("\n\n--")[0] if not cell.text.startswith("UsageError") else cell.text
+    return cell.said.partition("\n\n--")[0] if not cell.said.startswith("UsageError") else cell.said
 
 
 # Text in
@@ -223,8 +223,8 @@ def test_schema_that_is_none(kernel: Kernel) -> None:
     """A name that is not there, or holds something else, is refused before anybody is asked."""
     kernel.run("Persona = {'type': 'object'}; number = 3; vars().pop('Person', None)")
 
-    assert "did you mean Persona?" in kernel.run("%%llm chain=sim/echo schema=Person\nhi").text
-    assert "number" in kernel.run("%%llm chain=sim/echo schema=number\nhi").text
+    assert "did you mean Persona?" in kernel.run("%%llm chain=sim/echo schema=Person\nhi").said
+    assert "number" in kernel.run("%%llm chain=sim/echo schema=number\nhi").said
     assert kernel.value("list(process_log)") == "[]"
 
 
@@ -332,20 +332,20 @@ def test_named_chain(kernel: Kernel) -> None:
     kernel.run("%llm chain prod = sim/503,sim/say:named")
     cell = kernel.run("%%llm chain=prod\nhi")
     specs = kernel.value("fo.Chain('prod').specs")
-    listed = kernel.run("%llm chain").text
+    listed = kernel.run("%llm chain").said
     kernel.run("%llm chain prod =")
 
-    assert "answered by sim/say:named" in cell.text
+    assert "answered by sim/say:named" in cell.said
     assert specs == "('sim/503', 'sim/say:named')"
     assert "prod" in listed
     assert "notebook" in listed
-    assert "UsageError" in kernel.run("%%llm chain=prod\nhi").text
+    assert "UsageError" in kernel.run("%%llm chain=prod\nhi").said
 
 
 def test_named_chain_that_cannot_be(kernel: Kernel) -> None:
     """A chain with a provider that nobody knows is refused, and what stood before stays."""
     kernel.run("%llm chain prod = sim/echo")
-    said = kernel.run("%llm chain prod = opnai/x").text
+    said = kernel.run("%llm chain prod = opnai/x").said
     specs = kernel.value("fo.Chain('prod').specs")
     kernel.run("%llm chain prod =")
 
@@ -356,7 +356,7 @@ def test_named_chain_that_cannot_be(kernel: Kernel) -> None:
 def test_near_name_of_a_chain(kernel: Kernel) -> None:
     """A name that is mistyped is answered with the near one."""
     kernel.run("%llm chain prod = sim/echo")
-    said = kernel.run("%%llm chain=prdo\nhi").text
+    said = kernel.run("%%llm chain=prdo\nhi").said
     kernel.run("%llm chain prod =")
 
     assert "did you mean 'prod'?" in said
@@ -395,7 +395,7 @@ def test_typo_in_a_project(kernel: Kernel, project: Path) -> None:
     """It is an error with the file and the line, and the nearest name."""
     file = project / "llm_failover.toml"
     file.write_text("[cell]\ntemprature = 1\n", encoding="utf-8")
-    said = kernel.run("%%llm chain=sim/echo\nhi").text
+    said = kernel.run("%%llm chain=sim/echo\nhi").said
 
     assert said.startswith(f"UsageError: {file}, line 2: ")
     assert "did you mean temperature?" in said
@@ -403,10 +403,10 @@ def test_typo_in_a_project(kernel: Kernel, project: Path) -> None:
 
 def test_config_refuses(kernel: Kernel) -> None:
     """A setting that is not known is answered with the near one, and nothing is set."""
-    said = kernel.run("%llm config temperature=0.5 temprature=1").text
+    said = kernel.run("%llm config temperature=0.5 temprature=1").said
 
     assert "did you mean temperature?" in said
-    assert "0.5" not in kernel.run("%llm config").text
+    assert "0.5" not in kernel.run("%llm config").said
 
 
 def test_untrusted_project(kernel: Kernel, project: Path, server: FaultServer) -> None:
@@ -417,12 +417,12 @@ def test_untrusted_project(kernel: Kernel, project: Path, server: FaultServer) -
     trust = kernel.run("%llm trust", attended=False)
     second = kernel.run("%%llm\nhi")
 
-    assert "not trusted yet; run %llm trust" in first.text
-    assert "HOME" in trust.text
-    assert "nobody can be asked here" in trust.text
-    assert "not trusted yet" in second.text
+    assert "not trusted yet; run %llm trust" in first.said
+    assert "HOME" in trust.said
+    assert "nobody can be asked here" in trust.said
+    assert "not trusted yet" in second.said
     assert list(server.requests) == []
-    assert "not trusted" in kernel.run("%llm config").text
+    assert "not trusted" in kernel.run("%llm config").said
 
 
 def test_settings_of_the_reader_and_of_the_line_agree() -> None:

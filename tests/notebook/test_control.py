@@ -239,4 +239,4 @@ def test_explain_what_is_no_failure(kernel: Kernel, line: str, words: str) -> No
     """One short error."""
     kernel.run("answer = fo.Response()")
 
-    assert kernel.run(f"%llm explain {line}").text.startswith(words)
+    assert kernel.run(f"%llm explain {line}").said.startswith(words)

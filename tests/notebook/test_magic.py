@@ -210,8 +210,8 @@ def test_refused(kernel: Kernel, source: str, words: str) -> None:
     """A line that cannot be read is one short error, and nothing is asked or benched."""
     cell = kernel.run(source)
 
-    assert cell.text.startswith("UsageError: ")
-    assert words in cell.text
+    assert cell.said.startswith("UsageError: ")
+    assert words in cell.said
     assert kernel.value("len(process_log), fo.list_benched()") == "(0, [])"
 
 
@@ -282,7 +282,7 @@ def test_interrupt_unbinds(kernel: Kernel, server: FaultServer) -> None:
 def test_refused_line_unbinds_nothing(kernel: Kernel, source: str) -> None:
     """A cell that has asked nothing has not replaced anything either."""
     kernel.run("kept = 'before'")
-    assert kernel.run(f"%%llm {source}").text.startswith("UsageError")
+    assert kernel.run(f"%%llm {source}").said.startswith("UsageError")
 
     assert kernel.value("kept") == "'before'"
 
@@ -524,14 +524,14 @@ def test_provider_gone_from_the_settings(kernel: Kernel, settings: Path, server:
     assert kernel.run("%%llm chain=desk/echo\nhi").error == ""
     settings.write_text("", encoding="utf-8")
 
-    assert "unknown provider 'desk'" in kernel.run("%%llm chain=desk/echo\nhi").text
+    assert "unknown provider 'desk'" in kernel.run("%%llm chain=desk/echo\nhi").said
 
 
 def test_settings_that_cannot_be_used(kernel: Kernel, settings: Path) -> None:
     """One short error, with the file and the line."""
     settings.write_text("[providers.desk]\nkey_env = 'DESK_KEY'\n", encoding="utf-8")
 
-    assert kernel.run("%%llm chain=sim/echo\nhi").text == (
+    assert kernel.run("%%llm chain=sim/echo\nhi").said == (
         f"UsageError: {settings}, line 1: providers.desk has no base_url; "
         'write base_url = "https://llm.example.org/v1"\n'
     )
@@ -543,7 +543,7 @@ def test_alias_gone_from_the_settings(kernel: Kernel, settings: Path) -> None:
     assert kernel.run("%%llm chain=quick\nhi").error == ""
     settings.write_text("", encoding="utf-8")
 
-    assert "UsageError" in kernel.run("%%llm chain=quick\nhi").text
+    assert "UsageError" in kernel.run("%%llm chain=quick\nhi").said
 
 
 def test_reload_keeps_the_sessions_alias(kernel: Kernel, settings: Path) -> None:
