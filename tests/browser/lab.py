@@ -42,6 +42,8 @@ _IDLE = """() => {
         && ![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('[*]'));
 }"""
 
+_TRUSTED = "() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => cell.model.trusted)"
+
 
 def chromium() -> str | None:
     """The program, where there is one."""
@@ -80,7 +82,7 @@ def jupyterlab(root: Path, *, theme: Literal["Light", "Dark"] = "Light") -> Iter
     ]
     folders = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
     environment = os.environ | {f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in folders.items()}
-    environment["IPYTHONDIR"] = str(home / "ipython")
+    environment |= {"IPYTHONDIR": str(home / "ipython"), "XDG_CONFIG_HOME": str(home / "xdg")}
     with (home / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -90,6 +92,11 @@ def jupyterlab(root: Path, *, theme: Literal["Light", "Dark"] = "Light") -> Iter
         finally:
             server.terminate()
             server.wait(30)
+
+
+def data_folder(root: Path) -> Path:
+    """Where the JupyterLab over ``root`` keeps which notebooks it trusts."""
+    return root / ".jupyter" / "data"
 
 
 @contextmanager
@@ -113,11 +120,15 @@ class Notebook:
 
     @classmethod
     def open(cls, page: Page, base: str, name: str) -> Notebook:
-        page.goto(f"{base}/doc/tree/{name}?token={TOKEN}")
+        page.goto(cls.address(base, name))
         page.wait_for_selector(".jp-Notebook .jp-Cell")
         notebook = cls(page)
         notebook.wait_idle()
         return notebook
+
+    @staticmethod
+    def address(base: str, name: str) -> str:
+        return f"{base}/doc/tree/{name}?token={TOKEN}"
 
     def cell(self, number: int) -> Locator:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(number)
@@ -127,6 +138,13 @@ class Notebook:
 
     def command(self, name: str) -> None:
         self.page.evaluate("name => { window.jupyterapp.commands.execute(name) }", name)
+
+    def save(self) -> None:
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def is_trusted(self) -> bool:
+        """Whether its outputs are shown as if they had been made here and now."""
+        return bool(self.page.evaluate(_TRUSTED))
 
     def run(self, number: int, *, wait: bool = True) -> None:
         self.page.evaluate(

@@ -1,17 +1,18 @@
-"""Outputs in a browser: a model's HTML does nothing, and an answer that streams does not flicker."""
+"""Outputs in a browser: what models wrote does nothing, and an answer that streams does not flicker."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
+import nbformat
 import pytest
+from nbconvert import HTMLExporter
+from nbformat.sign import NotebookNotary
+from playwright.sync_api import Locator, Page
 
-from tests.browser.lab import Notebook, browser_page, jupyterlab
+from tests.browser.hostile import ACTS, HOSTILE, HOSTILE_MARKDOWN, listening
+from tests.browser.lab import Notebook, browser_page, data_folder, jupyterlab
 from tests.browser.test_quickstart import notebook_of
 
 pytestmark = pytest.mark.browser
@@ -45,47 +46,51 @@ process_registry.register("slow", Slow())
 PAGE = open("page.html").read()
 """
 
+SAYS = """\
+import json
+MARKDOWN = open("page.md").read()
+
+class Says:
+    def complete(self, request):
+        return Response("unused")
+
+    def stream(self, request):
+        if request.model.startswith("fails"):
+            raise ProviderError(PAGE, reason="overloaded")
+        answers = {"json": json.dumps({PAGE: PAGE}), "code": f"```python\\npage = \'\'\'{PAGE}\'\'\'\\n```"}
+        text = answers.get(request.model, MARKDOWN + PAGE)
+        yield Chunk(PAGE, "reasoning")
+        yield Chunk(text)
+        yield Chunk("", "done", response=Response(text, reasoning=PAGE))
+
+process_registry.register("says", Says())
+"""
+
+# A model whose name is an image.
+IMAGE = "says/fails<img/src=AT/name>"
+
+ASK = [
+    "%%llm chain=says/x\nhello",
+    "%%llm chain=says/x format=text\nhello",
+    "%%llm chain=says/json format=json\nhello",
+    "%%llm chain=says/x format=html\nhello",
+    f"%%llm chain={IMAGE},says/x out=answer\nhello",
+    "answer",
+    "%llm explain",
+    f"%llm chain {IMAGE},says/x",
+    f"%llm bench {IMAGE}",
+    "%llm",
+    f"%%llm chain={IMAGE}\nhello",
+    "%%llm chain=says/code format=code\nhello",
+]
+# Which of them show the page as a text, thinking and errors included; which the name; which the page framed.
+PAGES = {0, 1, 2, 3, 4, 5, 6, 10, 11}
+NAMES = {4, 5, 6, 7, 8, 9, 10}
+FRAME = 3
+
 FRAMED = 'display(bundle(render.answer_html(Response(PAGE), format="html"), PAGE), raw=True)'
 PLAIN = "HTML(PAGE)"
 STREAM = "%%llm chain=slow/first,slow/second\nhello"
-
-# What would reach out by itself, each by a path of its own; then what does when it is clicked. `AT` is where.
-HOSTILE = """
-<!doctype html><html manifest="AT/manifest"><head>
-<base href="AT/base/">
-<meta http-equiv="refresh" content="0;url=AT/refresh">
-<LINK rel="preconnect" href="AT"><link
-rel="dns-prefetch" href="AT"><link/rel="stylesheet" href="AT/css">
-<link rel="prefetch" href="AT/prefetch"><link rel="preload" as="image" href="AT/preload">
-<link rel="modulepreload" href="AT/module"><link rel="icon" href="AT/icon">
-<style>@import "AT/import"; @font-face {font-family: x; src: url(AT/font)}
-body {font-family: x; background: url(AT/background)}</style>
-<script type="speculationrules">{"prefetch": [{"source": "list", "urls": ["AT/speculation"]}]}</script>
-<script src="AT/script"></script><script>fetch("AT/fetch")</script></head>
-<body background="AT/body" onload="fetch('AT/onload')">
-<noscript><link rel="preconnect" href="AT"><img src="AT/noscript"></noscript>
-<div><template shadowrootmode="open"><link rel="stylesheet" href="AT/shadow"></template></div>
-<img src="AT/image"><img src="x" onerror="fetch('AT/onerror')"><img srcset="AT/srcset 1x">
-<img attributionsrc="AT/attribution"><picture><source srcset="AT/picture"><img></picture>
-<svg><image href="AT/svg" /><use href="AT/use#x" /><style>@import "AT/svgstyle";</style></svg>
-<math><annotation-xml encoding="text/html"><p><link rel="preconnect" href="AT"></p></annotation-xml>
-</math>
-<video src="AT/video" poster="AT/poster" autoplay></video><audio src="AT/audio" autoplay></audio>
-<iframe src="AT/iframe"></iframe>
-<iframe srcdoc="&lt;link rel=preconnect href='AT'>&lt;script>fetch('AT/srcdoc')&lt;/script>"></iframe>
-<object data="AT/object"></object><embed src="AT/embed">
-<input type="image" src="AT/input"><details open ontoggle="fetch('AT/toggle')"></details>
-<p>the end of the page</p>
-<a target="_top" href="AT/top">x</a> <a href="AT/popup">x</a>
-<a target="_parent" href="AT/parent">x</a> <a download href="AT/load">x</a>
-<form action="AT/form"><button>x</button></form>
-<a target="_self" href="javascript:fetch('AT/javascript')">x</a>
-<a target="_self" ping="AT/ping" href="AT/self">x</a>
-</body></html>
-"""
-
-# What the same page does in JupyterLab when nobody keeps it in.
-ACTS = {"/image", "/onerror", "/css", "/import", "/iframe", "/script", "/video"}
 
 # What acts may take JupyterLab's page along: nothing in it is waited for.
 RUN_UNWATCHED = """cell => {
@@ -113,66 +118,6 @@ WATCH = """cell => {
 }"""
 
 
-class Listener:
-    """Notes every connection, and the path of every request."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.connections = 0
-        self._changed = threading.Condition()
-        self._paths: set[str] = set()
-
-    @property
-    def paths(self) -> set[str]:
-        with self._changed:
-            return set(self._paths)
-
-    def note(self, path: str) -> None:
-        with self._changed:
-            self._paths.add(path)
-            self._changed.notify_all()
-
-    def wait_for(self, paths: set[str]) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: paths <= self._paths, timeout=30)
-
-
-@contextmanager
-def listening() -> Iterator[Listener]:
-    """A server on loopback that has nothing to give."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            listener.note(self.path)
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_POST = do_GET  # noqa: N815  # the name that the base class looks for
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing is printed."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def get_request(self) -> Any:
-            request = super().get_request()
-            listener.connections += 1
-            return request
-
-    server = Server(("127.0.0.1", 0), Handler)
-    listener = Listener(server.server_port)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield listener
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """JupyterLab over a notebook of our own."""
@@ -180,6 +125,37 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     (root / "cells.ipynb").write_text(notebook_of([SET_UP, FRAMED, PLAIN, STREAM]))
     with jupyterlab(root) as running:
         yield running, root
+
+
+def framed_page(around: Page | Locator) -> Locator:
+    """The end of the page that stands in a frame."""
+    frame = around.frame_locator(".lf-frame iframe").frame_locator("iframe")
+    return frame.get_by_text("the end of the page")
+
+
+def save_plain(root: Path, url: str) -> None:
+    """A notebook with the hostile texts as outputs of IPython's ``HTML`` and ``Markdown``, trusted."""
+    texts = {"html": HOSTILE, "markdown": HOSTILE_MARKDOWN + HOSTILE}
+    outputs = [
+        nbformat.v4.new_output("display_data", {f"text/{kind}": text.replace("AT", f"{url}/{kind}")})
+        for kind, text in texts.items()
+    ]
+    cells = [nbformat.v4.new_code_cell("", outputs=[output], execution_count=1) for output in outputs]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notary = NotebookNotary(data_dir=str(data_folder(root)))
+    notary.sign(notebook)
+    notary.store.close()
+    nbformat.write(notebook, root / "plain.ipynb")
+
+
+def open_exported(page: Page, path: Path) -> None:
+    """nbconvert's HTML of a notebook. Its own scripts come from other hosts, which are left out."""
+    html, _ = HTMLExporter().from_filename(str(path))
+    exported = path.with_suffix(".html")
+    exported.write_text(html)
+    page.route(lambda url: not url.startswith(("http://127.0.0.1:", "file:")), lambda route: route.abort())
+    page.goto(exported.as_uri(), wait_until="commit")
+    page.unroute_all()
 
 
 def test_html_answer_does_nothing(lab: tuple[str, Path]) -> None:
@@ -208,6 +184,42 @@ def test_html_answer_does_nothing(lab: tuple[str, Path]) -> None:
         page.evaluate(RUN_UNWATCHED, 2)
         assert plain.wait_for(ACTS)
         assert (framed.paths, framed.connections) == (set(), 0)
+
+
+def test_untrusted_texts_do_nothing(lab: tuple[str, Path]) -> None:
+    """Answers in every format, a model's name, an error: run, opened again, and in nbconvert's HTML.
+
+    The same texts through plain ``Markdown`` and ``HTML`` then act, in JupyterLab and in nbconvert's HTML.
+    """
+    base, root = lab
+    with listening() as kept, listening() as plain, browser_page() as page:
+        (root / "page.html").write_text(HOSTILE.replace("AT", kept.url))
+        (root / "page.md").write_text(HOSTILE_MARKDOWN.replace("AT", kept.url))
+        asked = [source.replace("AT", kept.url) for source in ASK]
+        (root / "asked.ipynb").write_text(notebook_of([SET_UP + SAYS, *asked]))
+        notebook = Notebook.open(page, base, "asked.ipynb")
+        notebook.run(0)
+        for number in range(1, len(ASK) + 1):
+            notebook.run(number)
+        notebook.save()
+        shown = [notebook.output(number).text_content() or "" for number in range(1, len(ASK) + 1)]
+        assert {number for number, text in enumerate(shown) if "<html manifest=" in text} == PAGES
+        assert {number for number, text in enumerate(shown) if "<img/src=" in text} == NAMES
+
+        again = Notebook.open(page, base, "asked.ipynb")
+        assert again.is_trusted()
+        assert [again.output(number).text_content() for number in range(1, len(ASK) + 1)] == shown
+        framed_page(again.output(FRAME + 1)).wait_for()
+        open_exported(page, root / "asked.ipynb")
+        framed_page(page).wait_for()
+
+        save_plain(root, f"{plain.url}/lab")
+        page.goto(Notebook.address(base, "plain.ipynb"), wait_until="commit")
+        assert plain.wait_for({f"/lab/{kind}{path}" for kind in ("html", "markdown") for path in ACTS})
+        save_plain(root, f"{plain.url}/export")
+        open_exported(page, root / "plain.ipynb")
+        assert plain.wait_for({f"/export/{kind}{path}" for kind in ("html", "markdown") for path in ACTS})
+        assert (kept.paths, kept.connections) == (set(), 0)
 
 
 def test_streaming_output_never_collapses(lab: tuple[str, Path]) -> None:
