@@ -146,18 +146,24 @@ class Notebook:
         """Whether its outputs are shown as if they had been made here and now."""
         return bool(self.page.evaluate(_TRUSTED))
 
-    def run(self, number: int, *, wait: bool = True) -> None:
+    def prompt(self, number: int) -> str:
+        """``[ ]:`` of a cell that has not run, ``[*]:`` of one that runs."""
+        return self.cell(number).locator(".jp-InputPrompt").inner_text()
+
+    def run(self, number: int, *, last: int | None = None, wait: bool = True) -> None:
+        """Run a cell, or all from it to ``last``, which are queued at once."""
         self.page.evaluate(
-            """number => {
+            """([number, last]) => {
                 const notebook = window.jupyterapp.shell.currentWidget.content;
                 notebook.activeCellIndex = number;
                 notebook.deselectAll();
+                if (last > number) notebook.extendContiguousSelectionTo(last);
                 window.jupyterapp.commands.execute('notebook:run-cell');
             }""",
-            number,
+            [number, last or number],
         )
         self.page.wait_for_selector(
-            f".jp-Notebook .jp-Cell >> nth={number} >> .jp-InputPrompt:not(:text-is('[ ]:'))"
+            f".jp-Notebook .jp-Cell >> nth={last or number} >> .jp-InputPrompt:not(:text-is('[ ]:'))"
         )
         if wait:
             self.wait_idle()
@@ -170,6 +176,28 @@ class Notebook:
 
     def wait_idle(self) -> None:
         self.page.wait_for_function(_IDLE)
+
+
+def notebook_of(cells: list[str]) -> str:
+    """A notebook of code cells, as a file holds it."""
+    return json.dumps(
+        {
+            "nbformat": 4,
+            "nbformat_minor": 5,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "id": f"c{number}",
+                    "metadata": {},
+                    "source": source,
+                    "outputs": [],
+                    "execution_count": None,
+                }
+                for number, source in enumerate(cells)
+            ],
+        }
+    )
 
 
 def _free_port() -> int:

@@ -6,25 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.lab import Notebook, browser_page, jupyterlab
-from tests.browser.test_quickstart import notebook_of
+from tests.browser.lab import Notebook, browser_page, jupyterlab, notebook_of
 
 pytestmark = pytest.mark.browser
 
 SET_UP = """\
 %load_ext llm_failover_nb
 import llm_failover_nb as fo
-from llm_failover_nb.notebook import completion
-from llm_failover_nb.notebook.catalogue import Catalogue
-from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.testing import FaultServer
-catalogue = Catalogue(process_registry)
-completion.install(get_ipython(), catalogue=catalogue)
 server = FaultServer().start()
 fo.register_provider('srv', base_url=server.url)
 fo.bench_model('srv/echo')
-catalogue.models('srv')
-assert catalogue.wait('srv', 10)"""
+"""
 
 # In one line, and not cut off by the list's edge.
 WHOLE = """state => {

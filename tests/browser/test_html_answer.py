@@ -11,9 +11,8 @@ from nbconvert import HTMLExporter
 from nbformat.sign import NotebookNotary
 from playwright.sync_api import Locator, Page
 
-from tests.browser.hostile import ACTS, HOSTILE, HOSTILE_MARKDOWN, listening
-from tests.browser.lab import Notebook, browser_page, data_folder, jupyterlab
-from tests.browser.test_quickstart import notebook_of
+from tests.browser.hostile import ACTS, HOSTILE, HOSTILE_MARKDOWN, MARKDOWN_ACTS, listening
+from tests.browser.lab import Notebook, browser_page, data_folder, jupyterlab, notebook_of
 
 pytestmark = pytest.mark.browser
 
@@ -80,12 +79,13 @@ ASK = [
     f"%llm chain {IMAGE},says/x",
     f"%llm bench {IMAGE}",
     "%llm",
-    f"%%llm chain={IMAGE}\nhello",
     "%%llm chain=says/code format=code\nhello",
+    f"%%llm chain={IMAGE}\nhello",
 ]
-# Which of them show the page as a text, thinking and errors included; which the name; which the page framed.
-PAGES = {0, 1, 2, 3, 4, 5, 6, 10, 11}
-NAMES = {4, 5, 6, 7, 8, 9, 10}
+# Which outputs show the page as a text, thinking and errors included; which the name; which the page framed.
+# At 11 is the new cell with the code.
+PAGES = {0, 1, 2, 3, 4, 5, 6, 10, 12}
+NAMES = {4, 5, 6, 7, 8, 9, 12}
 FRAME = 3
 
 FRAMED = 'display(bundle(render.answer_html(Response(PAGE), format="html"), PAGE), raw=True)'
@@ -127,6 +127,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         yield running, root
 
 
+def outputs_of(notebook: Notebook) -> list[str]:
+    """The text of each output of `ASK`, whether it is seen or folded."""
+    return [notebook.output(number).text_content() or "" for number in range(1, len(ASK) + 2)]
+
+
 def framed_page(around: Page | Locator) -> Locator:
     """The end of the page that stands in a frame."""
     frame = around.frame_locator(".lf-frame iframe").frame_locator("iframe")
@@ -134,14 +139,10 @@ def framed_page(around: Page | Locator) -> Locator:
 
 
 def save_plain(root: Path, url: str) -> None:
-    """A notebook with the hostile texts as outputs of IPython's ``HTML`` and ``Markdown``, trusted."""
-    texts = {"html": HOSTILE, "markdown": HOSTILE_MARKDOWN + HOSTILE}
-    outputs = [
-        nbformat.v4.new_output("display_data", {f"text/{kind}": text.replace("AT", f"{url}/{kind}")})
-        for kind, text in texts.items()
-    ]
-    cells = [nbformat.v4.new_code_cell("", outputs=[output], execution_count=1) for output in outputs]
-    notebook = nbformat.v4.new_notebook(cells=cells)
+    """A notebook with the hostile text as an output of IPython's ``Markdown``, trusted."""
+    data = {"text/markdown": (HOSTILE_MARKDOWN + HOSTILE).replace("AT", url)}
+    output = nbformat.v4.new_output("display_data", data)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output])])
     notary = NotebookNotary(data_dir=str(data_folder(root)))
     notary.sign(notebook)
     notary.store.close()
@@ -189,7 +190,7 @@ def test_html_answer_does_nothing(lab: tuple[str, Path]) -> None:
 def test_untrusted_texts_do_nothing(lab: tuple[str, Path]) -> None:
     """Answers in every format, a model's name, an error: run, opened again, and in nbconvert's HTML.
 
-    The same texts through plain ``Markdown`` and ``HTML`` then act, in JupyterLab and in nbconvert's HTML.
+    The same text through plain ``Markdown`` then acts, opened in JupyterLab and in nbconvert's HTML.
     """
     base, root = lab
     with listening() as kept, listening() as plain, browser_page() as page:
@@ -198,27 +199,25 @@ def test_untrusted_texts_do_nothing(lab: tuple[str, Path]) -> None:
         asked = [source.replace("AT", kept.url) for source in ASK]
         (root / "asked.ipynb").write_text(notebook_of([SET_UP + SAYS, *asked]))
         notebook = Notebook.open(page, base, "asked.ipynb")
-        notebook.run(0)
-        for number in range(1, len(ASK) + 1):
-            notebook.run(number)
+        notebook.run_all()
         notebook.save()
-        shown = [notebook.output(number).text_content() or "" for number in range(1, len(ASK) + 1)]
+        shown = outputs_of(notebook)
         assert {number for number, text in enumerate(shown) if "<html manifest=" in text} == PAGES
         assert {number for number, text in enumerate(shown) if "<img/src=" in text} == NAMES
 
         again = Notebook.open(page, base, "asked.ipynb")
         assert again.is_trusted()
-        assert [again.output(number).text_content() for number in range(1, len(ASK) + 1)] == shown
+        assert outputs_of(again) == shown
         framed_page(again.output(FRAME + 1)).wait_for()
         open_exported(page, root / "asked.ipynb")
         framed_page(page).wait_for()
 
         save_plain(root, f"{plain.url}/lab")
         page.goto(Notebook.address(base, "plain.ipynb"), wait_until="commit")
-        assert plain.wait_for({f"/lab/{kind}{path}" for kind in ("html", "markdown") for path in ACTS})
+        assert plain.wait_for({f"/lab{path}" for path in MARKDOWN_ACTS})
         save_plain(root, f"{plain.url}/export")
         open_exported(page, root / "plain.ipynb")
-        assert plain.wait_for({f"/export/{kind}{path}" for kind in ("html", "markdown") for path in ACTS})
+        assert plain.wait_for({f"/export{path}" for path in MARKDOWN_ACTS})
         assert (kept.paths, kept.connections) == (set(), 0)
 
 
