@@ -112,6 +112,20 @@ def browser_page(*, width: int = 1280, height: int = 900, scale: float = 1.0) ->
             browser.close()
 
 
+@contextmanager
+def another_page(page: Page) -> Iterator[Page]:
+    """A page of the same Chromium, which knows nothing of the first."""
+    browser = page.context.browser
+    assert browser is not None
+    context = browser.new_context(viewport=page.viewport_size)
+    try:
+        another = context.new_page()
+        another.set_default_timeout(TIMEOUT_MS)
+        yield another
+    finally:
+        context.close()
+
+
 @dataclass(frozen=True)
 class Notebook:
     """An open notebook."""

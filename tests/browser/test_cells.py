@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
 
 from llm_failover_nb.testing import FaultServer
-from tests.browser.lab import Notebook, browser_page, jupyterlab, notebook_of
+from tests.browser.lab import Notebook, another_page, browser_page, jupyterlab, notebook_of
 
 pytestmark = pytest.mark.browser
 
@@ -61,18 +59,6 @@ def notebook(lab: tuple[str, Path]) -> Iterator[Notebook]:
         opened = Notebook.open(page, base, "cells.ipynb")
         opened.run(0)
         yield opened
-
-
-@contextmanager
-def another_page(notebook: Notebook) -> Iterator[Page]:
-    """A page of the same Chromium."""
-    browser = notebook.page.context.browser
-    assert browser is not None
-    page = browser.new_page()
-    try:
-        yield page
-    finally:
-        page.close()
 
 
 def interrupted(notebook: Notebook, number: int, shown: str) -> float:
@@ -142,7 +128,7 @@ def test_trust_asks_in_the_page(lab: tuple[str, Path], notebook: Notebook) -> No
         (project / "llm_failover.toml").write_text(f'[providers.lab]\nbase_url = "{server.url}"\n')
         cells = ["%load_ext llm_failover_nb", "%%llm chain=lab/echo\nhello", "%llm trust"]
         (project / "cells.ipynb").write_text(notebook_of(cells))
-        with another_page(notebook) as page:
+        with another_page(notebook.page) as page:
             opened = Notebook.open(page, base, "project/cells.ipynb")
             opened.run(0)
             opened.run(1)

@@ -12,7 +12,7 @@ from nbformat.sign import NotebookNotary
 from playwright.sync_api import Locator, Page
 
 from tests.browser.hostile import ACTS, HOSTILE, HOSTILE_MARKDOWN, MARKDOWN_ACTS, listening
-from tests.browser.lab import Notebook, browser_page, data_folder, jupyterlab, notebook_of
+from tests.browser.lab import Notebook, another_page, browser_page, data_folder, jupyterlab, notebook_of
 
 pytestmark = pytest.mark.browser
 
@@ -127,6 +127,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         yield running, root
 
 
+@pytest.fixture(scope="module")
+def chromium_page() -> Iterator[Page]:
+    """What keeps one Chromium running for all of them."""
+    with browser_page() as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium_page: Page) -> Iterator[Page]:
+    """A test's own page."""
+    with another_page(chromium_page) as page:
+        yield page
+
+
 def outputs_of(notebook: Notebook) -> list[str]:
     """The text of each output of `ASK`, whether it is seen or folded."""
     return [notebook.output(number).text_content() or "" for number in range(1, len(ASK) + 2)]
@@ -159,13 +173,13 @@ def open_exported(page: Page, path: Path) -> None:
     page.unroute_all()
 
 
-def test_html_answer_does_nothing(lab: tuple[str, Path]) -> None:
+def test_html_answer_does_nothing(lab: tuple[str, Path], page: Page) -> None:
     """A hostile page in its frame runs nothing, fetches nothing, connects to nobody; no click leads out.
 
     The same page then stands in the notebook as it is, where it acts: by then the framed one would have, too.
     """
     base, root = lab
-    with listening() as framed, listening() as plain, browser_page() as page:
+    with listening() as framed, listening() as plain:
         (root / "page.html").write_text(HOSTILE.replace("AT", framed.url))
         notebook = Notebook.open(page, base, "cells.ipynb")
         notebook.run(0)
@@ -187,13 +201,13 @@ def test_html_answer_does_nothing(lab: tuple[str, Path]) -> None:
         assert (framed.paths, framed.connections) == (set(), 0)
 
 
-def test_untrusted_texts_do_nothing(lab: tuple[str, Path]) -> None:
+def test_untrusted_texts_do_nothing(lab: tuple[str, Path], page: Page) -> None:
     """Answers in every format, a model's name, an error: run, opened again, and in nbconvert's HTML.
 
     The same text through plain ``Markdown`` then acts, opened in JupyterLab and in nbconvert's HTML.
     """
     base, root = lab
-    with listening() as kept, listening() as plain, browser_page() as page:
+    with listening() as kept, listening() as plain:
         (root / "page.html").write_text(HOSTILE.replace("AT", kept.url))
         (root / "page.md").write_text(HOSTILE_MARKDOWN.replace("AT", kept.url))
         asked = [source.replace("AT", kept.url) for source in ASK]
@@ -221,22 +235,21 @@ def test_untrusted_texts_do_nothing(lab: tuple[str, Path]) -> None:
         assert (kept.paths, kept.connections) == (set(), 0)
 
 
-def test_streaming_output_never_collapses(lab: tuple[str, Path]) -> None:
+def test_streaming_output_never_collapses(lab: tuple[str, Path], page: Page) -> None:
     """Through thinking, a restart and the last form, there is no frame in which the output has no height."""
     base, root = lab
     (root / "page.html").write_text("")
-    with browser_page() as page:
-        notebook = Notebook.open(page, base, "cells.ipynb")
-        notebook.run(0)
-        page.evaluate(WATCH, 3)
-        notebook.run(3, wait=False)
-        output = notebook.output(3)
-        output.get_by_text("answered by").wait_for()
-        seen = page.evaluate("() => { cancelAnimationFrame(window.sampling); return [...window.seen] }")
-        heights = page.evaluate("window.heights")
-        assert output.locator("del").count() == 0
-        assert "word 59 of second" in output.inner_text()
-        assert "of first" not in output.inner_text()
+    notebook = Notebook.open(page, base, "cells.ipynb")
+    notebook.run(0)
+    page.evaluate(WATCH, 3)
+    notebook.run(3, wait=False)
+    output = notebook.output(3)
+    output.get_by_text("answered by").wait_for()
+    seen = page.evaluate("() => { cancelAnimationFrame(window.sampling); return [...window.seen] }")
+    heights = page.evaluate("window.heights")
+    assert output.locator("del").count() == 0
+    assert "word 59 of second" in output.inner_text()
+    assert "of first" not in output.inner_text()
 
     shown = heights[next(number for number, height in enumerate(heights) if height) :]
     assert {"thinking", "struck"} == set(seen)
