@@ -24,7 +24,7 @@ button, label = ipywidgets.Button(description='press'), ipywidgets.Label('not pr
 button.on_click(lambda _: setattr(label, 'value', f'pressed after {len(ran)}'))
 ipywidgets.HBox([button, label])"""
 
-STALL, CLOSED, FAIL, SILENT, ASK, APPEND, ASK_NEXT, APPEND_NEXT, CODE = range(1, 10)
+STALL, CLOSED, FAIL, SILENT, ASK, APPEND, ASK_NEXT, APPEND_NEXT, DOCTOR, CODE = range(1, 11)
 CELLS = [
     SET_UP,
     "%%llm chain=srv/stall:30\n" + "many words to stream " * 10,
@@ -35,8 +35,15 @@ CELLS = [
     "ran.append(answer.text)",
     "%%llm chain=sim/say:two out=answer\nhello",
     "ran.append(answer.text); ran",
+    "%llm doctor",
     "%%llm chain=sim/say:ran.append(3) format=code\nhello",
 ]
+
+# Of cells with a mark: whether the name stands below it.
+BELOW = """cells => cells.map(cell => {
+    const [mark, name] = ['span', 'samp'].map(tag => cell.querySelector(tag).getBoundingClientRect());
+    return name.top > mark.bottom;
+})"""
 
 # Seconds. It takes a fifth of one; a plain await would notice only when something else wakes the kernel.
 STOPPED_WITHIN = 1.0
@@ -98,6 +105,13 @@ def test_queued_cells_run_in_order(notebook: Notebook) -> None:
     """A cell that is awaited holds up those queued after it."""
     notebook.run(ASK, last=APPEND_NEXT)
     assert notebook.output(APPEND_NEXT).inner_text().endswith("['one', 'two']")
+
+
+def test_marks_stand_beside_their_names(notebook: Notebook) -> None:
+    """In the narrow column of a wide table, too."""
+    notebook.run(DOCTOR)
+    below = notebook.output(DOCTOR).locator("td.lf-mark.lf-name").evaluate_all(BELOW)
+    assert below == [False] * len(below) != []
 
 
 def test_code_goes_into_a_new_cell_below(notebook: Notebook) -> None:

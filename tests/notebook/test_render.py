@@ -319,6 +319,15 @@ def test_failed_row_benched_for_ever() -> None:
     assert render.failed_rows((FAILED._replace(benched_for=math.inf),))[0].then == "benched until lifted"
 
 
+def test_what_was_found_is_not_cut() -> None:
+    """A list of versions stands whole in a table, longer than an error of others may be."""
+    versions = ", ".join(f"package{number} 1.2.3" for number in range(40))
+    rows = [render.TableRow(("packages", versions))]
+
+    assert versions in render.table_html("doctor", ("what", "found"), rows)
+    assert versions in render.table_text("doctor", ("what", "found"), rows)
+
+
 def test_duplicates_are_rows_of_their_own() -> None:
     """The same model twice in a chain is told apart by its place."""
     again = FAILED._replace(position=1)
@@ -332,6 +341,7 @@ def test_duplicates_are_rows_of_their_own() -> None:
         (Response("", "a/x", latency=1.4), "1.4 s in all"),
         (Response("", "a/x", first_token=0.123), "first token 0.12 s"),
         (Response("", "a/x", first_token=0.0001), "first token under 0.01 s"),
+        (Response("", "a/x", latency=0.0099), "under 0.01 s in all"),
         (Response("", "a/x", latency=75.0), "75 s in all"),
         (Response("", "a/x", latency=600.0), "10 min in all"),
         (Response("", "a/x", usage=Usage(5, 1200)), "tokens: 5 in, 1,200 out"),

@@ -11,6 +11,7 @@ from IPython.core.error import StdinNotImplementedError
 
 from llm_failover_nb.notebook.trusting import trust_project, withdraw_trust
 from llm_failover_nb.settings import SETTINGS_VARIABLE, Settings, load_settings
+from tests.notebook.kernel import client
 
 LAB = "[providers.lab]\nbase_url = 'https://lab.test/v1'\nkey_env = 'LAB_KEY'\n"
 QUESTION = "Allow this, as long as the file stays as it is? [y/N] "
@@ -163,6 +164,21 @@ def test_trust_can_be_withdrawn(file: Path) -> None:
         True, f"{file} was not trusted", {},
     )  # fmt: skip
     assert first.startswith(f"{file} is no longer trusted; its chains, aliases and numbers count")
+
+
+def test_nbclient_is_not_asked(file: Path) -> None:
+    """Where a program runs the notebook, nothing is trusted, and the cell does not wait for an answer."""
+    file.write_text(LAB, encoding="utf-8")
+    cells = ("%load_ext llm_failover_nb", "%llm trust")
+    ran = client(*cells, resources={"metadata": {"path": str(file.parent)}}).execute()
+    said = ran.cells[1].outputs[0]["text"].splitlines()
+    assert (said[1:], load_settings().providers) == (
+        [
+            "  line 1, lab/…: sends prompts to https://lab.test/v1, with the key in LAB_KEY",
+            f"{file} is not trusted, for nobody can be asked here; run %llm trust in a notebook",
+        ],
+        {},
+    )
 
 
 def test_input_itself_can_ask(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llm_failover_nb.notebook.render.page import escaped, foldable, one_line
+from llm_failover_nb.notebook.render.page import LONGEST_ERROR, escaped, foldable, one_line
 
 __all__ = ["Cell", "grid", "name_cell", "text_cell"]
 
@@ -28,9 +28,9 @@ def name_cell(name: str) -> Cell:
     return Cell(f"<samp>{foldable(line)}</samp>", "lf-model")
 
 
-def text_cell(text: str) -> Cell:
+def text_cell(text: str, longest: int = LONGEST_ERROR) -> Cell:
     """A sentence."""
-    return Cell(escaped(one_line(text)))
+    return Cell(escaped(one_line(text, longest)))
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:

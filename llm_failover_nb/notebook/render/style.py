@@ -62,6 +62,7 @@ padding:.3em .9em .3em 0;border:0;border-bottom:1px solid var(--lf-line);backgro
 & .lf-table .lf-said{overflow-wrap:anywhere}
 & .lf-table .lf-mark{padding-left:1.3em;text-indent:-1.3em}
 & .lf-table .lf-mark>span{display:inline-block;width:1.3em;text-indent:0}
+& .lf-table .lf-mark.lf-name{white-space:nowrap}
 & .lf-table .lf-typed{width:45%}
 & .lf-table .lf-typed samp{white-space:pre}
 & .lf-table .lf-name samp{white-space:nowrap}
@@ -80,6 +81,7 @@ padding:.3em .9em .3em 0;border:0;border-bottom:1px solid var(--lf-line);backgro
 & .lf-answer{overflow-x:auto;overflow-y:hidden}
 & .lf-answer>:first-child{margin-top:.2em}
 & .lf-answer>:last-child{margin-bottom:0}
+& .lf-answer+.lf-small:not(.lf-foot){margin-top:.4em}
 & .lf-answer code{background:var(--lf-soft);padding:.1em .25em}
 & .lf-answer pre{background:var(--lf-soft);padding:.6em .8em;overflow-x:auto;line-height:1.45}
 & .lf-answer pre code{padding:0;background:none;white-space:pre}

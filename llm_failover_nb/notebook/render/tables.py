@@ -64,6 +64,9 @@ _MARKS: Mapping[str, tuple[str, str]] = {
 # A column of text is no wider than this, so that one long cell does not push all others away.
 _WIDEST = 40
 
+# What we found ourselves, such as the versions of all packages, is not cut as an error of others is.
+_LONGEST_FOUND = 4 * LONGEST_ERROR
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -148,7 +151,13 @@ def table_html(title: str, columns: Sequence[str], rows: Sequence[TableRow], *, 
         rows: Its rows, in order; their marks stand before their first cell.
         hint: One line to stand at the end.
     """
-    cells = [[_marked(row.mark, name_cell(row.cells[0])), *map(text_cell, row.cells[1:])] for row in rows]
+    cells = [
+        [
+            _marked(row.mark, name_cell(row.cells[0])),
+            *(text_cell(text, _LONGEST_FOUND) for text in row.cells[1:]),
+        ]
+        for row in rows
+    ]
     legend = _legend_html(row.mark for row in rows)
     return whole_page(small(_title(title), grid(columns, cells), legend, _hint(hint)))
 
@@ -330,7 +339,7 @@ def _listing_lines(listing: Listing) -> list[str]:
 
 def _aligned(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """Lines in columns, each with its mark; the last column, and what is too long, is as long as it is."""
-    texts = [[one_line(cell) for cell in cells] for _, cells in rows]
+    texts = [[one_line(cell, _LONGEST_FOUND) for cell in cells] for _, cells in rows]
     widths = [min(_WIDEST, max(map(len, column))) for column in zip(*texts, strict=True)]
     return [
         "  ".join(

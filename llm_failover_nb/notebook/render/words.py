@@ -131,7 +131,7 @@ def one_and_another(names: Sequence[str]) -> str:
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 9.95:
-        return f"{seconds:.2g} s" if seconds >= 0.0095 else "under 0.01 s"
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "under 0.01 s"
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     if seconds < 5_970:
