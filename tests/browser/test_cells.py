@@ -62,7 +62,7 @@ def notebook(lab: tuple[str, Path]) -> Iterator[Notebook]:
     """A notebook whose first cell has run; each test has cells of its own in it."""
     base, root = lab
     (root / "cells.ipynb").write_text(notebook_of(CELLS))
-    with browser_page() as page:
+    with browser_page(width=1000) as page:
         opened = Notebook.open(page, base, "cells.ipynb")
         opened.run(0)
         yield opened
