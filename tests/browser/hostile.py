@@ -56,7 +56,7 @@ $\style{background: url(AT/math)}{x}$ $\href{AT/href}{x}$
 """
 
 # What the page does by itself in JupyterLab when nobody keeps it in.
-ACTS = {"/image", "/onerror", "/css", "/import", "/iframe", "/script", "/video"}
+ACTS = {"/image", "/css", "/import", "/iframe", "/script", "/video"}
 MARKDOWN_ACTS = {"/markdown", "/image", "/css", "/import", "/iframe", "/script"}
 
 
