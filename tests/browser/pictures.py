@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -17,26 +18,36 @@ from tests.browser.lab import Notebook, browser_page, jupyterlab
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 QUICKSTART = NOTEBOOKS / "01_quickstart.ipynb"
-ASK = 5  # the cell that fails over, counted with the texts
+CELLS = NOTEBOOKS / "02_cells.ipynb"
+# Variables that `%llm doctor` would show, and that say more of this machine than of the package.
+_OF_THIS_MACHINE = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 
 def save_outputs(path: Path) -> None:
-    """Run a notebook in a fresh kernel and keep its outputs, without this run's clock times."""
+    """Run a notebook in a fresh kernel and keep its outputs, without this run's times and folders."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, record_timing=False).execute()
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_THIS_MACHINE}
+    NotebookClient(notebook, timeout=120, record_timing=False).execute(env=environment)
+    notebook = nbformat.reads(without_folders(nbformat.writes(notebook)), as_version=4)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, path)
 
 
-def picture_of_the_failover(path: Path) -> None:
-    """The cell of the quickstart whose first model is down, with its details open."""
+def without_folders(text: str) -> str:
+    """The text with the folders of whoever runs this named as everybody's: a saved output is published."""
+    return text.replace(sys.prefix, "~/.venv").replace(str(Path.home()), "~")
+
+
+def picture(source: Path, cell_id: str, path: Path) -> None:
+    """A cell of a notebook that fails over, with its details open."""
+    ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(QUICKSTART, folder)
+        shutil.copy(source, folder)
         with jupyterlab(Path(folder)) as base, browser_page(width=1000, height=1800, scale=2) as page:
-            notebook = Notebook.open(page, base, QUICKSTART.name)
+            notebook = Notebook.open(page, base, source.name)
             notebook.run_all()
-            cell = notebook.cell(ASK)
+            cell = notebook.cell(ids.index(cell_id))
             cell.locator("details summary").click()
             page.mouse.move(0, 0)
             path.parent.mkdir(exist_ok=True)
@@ -47,7 +58,8 @@ def main() -> None:
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         save_outputs(path)
         print(f"saved {path.name}", file=sys.stderr)
-    picture_of_the_failover(NOTEBOOKS / "images" / "quickstart.png")
+    picture(QUICKSTART, "ask", NOTEBOOKS / "images" / "quickstart.png")
+    picture(CELLS, "json", NOTEBOOKS / "images" / "json.png")
 
 
 if __name__ == "__main__":

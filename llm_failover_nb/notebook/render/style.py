@@ -65,7 +65,7 @@ padding:.3em .9em .3em 0;border:0;border-bottom:1px solid var(--lf-line);backgro
 & .lf-table .lf-mark.lf-name{white-space:nowrap}
 & .lf-table .lf-typed{width:45%}
 & .lf-table .lf-typed samp{white-space:pre}
-& .lf-table .lf-name samp{white-space:nowrap}
+& .lf-table .lf-name samp,& .lf-table .lf-mark.lf-name{white-space:nowrap}
 @container (max-width:560px){
 & .lf-table,& .lf-table tbody,& .lf-table tr,& .lf-table td{display:block;width:auto}
 & .lf-table thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
