@@ -50,6 +50,7 @@ def picture(source: Path, cell_id: str, path: Path) -> None:
             cell = notebook.cell(ids.index(cell_id))
             cell.locator("details summary").click()
             page.mouse.move(0, 0)
+            page.add_style_tag(content=".jp-cell-toolbar { display: none }")
             path.parent.mkdir(exist_ok=True)
             cell.screenshot(path=path)
 
