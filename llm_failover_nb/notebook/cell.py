@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
@@ -130,6 +130,9 @@ class CellRun:
 
     def _settle_answer(self) -> Response:
         response, note, shown_as = self._response, self._question.note, self._question.format
+        if not response.reasoning and self._live.reasoning:
+            # A provider may stream its thinking and leave it out of the whole answer.
+            response = replace(response, reasoning=self._live.reasoning)
         passed = self._passed(response)
         code = code_of(response.text) if shown_as == "code" else ""
         self._live.finish(

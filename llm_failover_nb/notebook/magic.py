@@ -31,7 +31,7 @@ from llm_failover_nb.notebook.live import CellScreen, Live, bundle
 from llm_failover_nb.notebook.state import Choice, State, default_choice, policy_of
 from llm_failover_nb.notebook.text import plain
 from llm_failover_nb.notebook.variables import value_at
-from llm_failover_nb.settings import Session, Settings
+from llm_failover_nb.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,12 +176,11 @@ class LLM:
 
     Args:
         shell: The shell.
-        session: What the notebook has set, from magics that these replace.
     """
 
-    def __init__(self, shell: InteractiveShell, session: Session | None = None) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self.state = State(session)
+        self.state = State()
         self._cell = CellMagic(self, shell, self.state)
         self._control = Control(shell, self.state)
         self._awaited = AwaitedCells(shell, self.state.wants_awaited)
@@ -229,22 +228,20 @@ class LLM:
 
 def load(shell: InteractiveShell) -> None:
     """Add ``%%llm`` and ``%llm`` to a shell; where they are already, put them there anew."""
-    LLM(shell, unload(shell)).install()
+    unload(shell)
+    LLM(shell).install()
 
 
-def unload(shell: InteractiveShell) -> Session | None:
-    """Take away what :func:`load` added, and say what the notebook had set; other people's magics stay."""
+def unload(shell: InteractiveShell) -> None:
+    """Take away what :func:`load` added, and what the notebook set with it; other people's magics stay."""
     manager = shell.magics_manager
     ours = {kind: owner for kind, table in manager.magics.items() if (owner := _owner(table.get(_NAME)))}
     for kind in ours:
         del manager.magics[kind][_NAME]
-    session = None
     for llm in set(ours.values()):
         llm.uninstall()
-        session = llm.state.session
         # The manager keeps what was registered as a function on an object of its own, too.
         vars(manager.user_magics).pop(_NAME, None)
-    return session
 
 
 def _owner(magic: object) -> LLM | None:

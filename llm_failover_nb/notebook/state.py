@@ -12,10 +12,13 @@ from typing import Any
 from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.policy import Policy, get_failover_defaults
+from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.notebook.failures import Failures
 from llm_failover_nb.notebook.settings_file import SettingsFile
 from llm_failover_nb.providers import local
-from llm_failover_nb.settings import CELL_POLICY, Session, Settings, load_settings
+from llm_failover_nb.providers.endpoint import secret_in
+from llm_failover_nb.providers.presets import PRESETS
+from llm_failover_nb.settings import CELL_POLICY, Session, Settings, load_settings, untrusted_words
 
 __all__ = ["Choice", "State", "default_choice", "policy_of"]
 
@@ -33,17 +36,14 @@ class Choice:
 
 
 class State:
-    """One shell's.
+    """One shell's."""
 
-    Args:
-        session: What the notebook has set, from magics that these replace.
-    """
-
-    def __init__(self, session: Session | None = None) -> None:
-        self.session = session or Session()
+    def __init__(self) -> None:
+        self.session = Session()
         self.failures: Failures | None = None
         self.error: BaseException | None = None
         self._file = SettingsFile(process_registry)
+        self._keys: dict[str, Secret | None] = {}
 
     def settings(self) -> Settings:
         """The settings as they are now, the registry brought to them.
@@ -53,7 +53,18 @@ class State:
         """
         settings = load_settings()
         self._file.follow(settings)
+        self._mask_keys(settings)
         return self.session.overlay(_set_in_python().overlay(settings))
+
+    def _mask_keys(self, settings: Settings) -> None:
+        """Let the keys of this environment be masked before any of them is used.
+
+        A prompt may hold one, and an output is saved with the notebook.
+        """
+        variables = {preset.key_env for preset in PRESETS.values()}
+        variables |= {provider.key_env for provider in settings.providers.values()}
+        for name in filter(None, variables):
+            self._keys[name] = secret_in(name, known=self._keys.get(name))
 
     def wants_awaited(self) -> bool:
         """Whether the settings leave cells to be awaited."""
@@ -63,18 +74,26 @@ class State:
             return False  # the cell will say what is wrong with them
 
     def withdraw(self) -> None:
-        """Take back what the settings brought into the registry."""
+        """Take back what the settings and the notebook's named chains brought into the registry."""
         self._file.follow(Settings())
+        for name in self.session.values:
+            table, _, chain = name.partition(".")
+            if table == "chains":
+                process_registry.unalias(chain)
 
 
 def default_choice(settings: Settings) -> Choice:
     """The chain of a cell that names none."""
     if settings.chain is not None:
         return Choice(settings.chain)
+    left_out = settings.untrusted
+    why = "no chain is set"
+    if left_out is not None and "chain" in left_out.origins:
+        why = f"the chain is {untrusted_words(left_out)}"
     if local.available():
-        what = f"no chain is set, so {_LOCAL} answers: a small model on this machine, often wrong"
+        what = f"{why}, so {_LOCAL} answers: a small model on this machine, often wrong"
         return Choice(_LOCAL, f"{what}; {_CHOOSE}")
-    what = f"no chain is set and no local model is installed, so {_ECHO} only repeats the prompt"
+    what = f"{why} and no local model is installed, so {_ECHO} only repeats the prompt"
     return Choice(_ECHO, f"{what}; {_CHOOSE}")
 
 

@@ -452,3 +452,51 @@ def test_doctor_of_settings_that_cannot_be_read(kernel: Kernel, settings: Path) 
     settings.write_text("chian = 'a/b'\n", encoding="utf-8")
 
     assert "chian" in kernel.run("%llm doctor").text
+
+
+# Keys
+
+
+def test_key_of_the_environment_is_masked_before_its_use(kernel: Kernel) -> None:
+    """A key that a prompt holds is in no output, though no provider has used it yet."""
+    kernel.run("import os; os.environ['GROQ_API_KEY'] = key = 'gsk-canary-0123456789abcdef'")
+    cell = kernel.run("%%llm chain=sim/echo\nMy key is {{ key }}")
+    kernel.run("del os.environ['GROQ_API_KEY']")
+
+    assert "canary" not in cell.text + cell.html
+    assert "My key is ********" in cell.text
+
+
+def test_thinking_that_only_streams_is_kept(kernel: Kernel) -> None:
+    """A provider that says nothing of it in the end has its thinking folded away all the same."""
+    kernel.run("""
+class Thinker:
+    def complete(self, request): raise NotImplementedError
+    def stream(self, request):
+        yield fo.Chunk("Let me see.", kind="reasoning")
+        yield fo.Chunk("Yes.")
+fo.register_provider("thinker", Thinker())
+""")
+    cell = kernel.run("%%llm chain=thinker/x out=answer\nhi")
+
+    assert "<details" in cell.html
+    assert kernel.value("answer.reasoning, answer.text") == "('Let me see.', 'Yes.')"
+
+
+def test_chain_that_is_left_out_for_want_of_trust(kernel: Kernel, project: Path) -> None:
+    """The cell says so, and who answers in its place."""
+    (project / "llm_failover.toml").write_text("chain = 'local//models/x.gguf'\n", encoding="utf-8")
+    cell = kernel.run("%%llm\nhi")
+
+    assert "not trusted yet; run %llm trust" in cell.text
+    assert "answered by sim/echo" in cell.text
+
+
+def test_unloading_forgets_what_the_notebook_set(kernel: Kernel) -> None:
+    """Named chains and settings of the notebook go with the magics."""
+    kernel.run("%llm chain prod = sim/echo")
+    kernel.run("%llm chain sim/say:mine")
+    kernel.run("%reload_ext llm_failover_nb")
+
+    assert "UsageError" in kernel.run("%%llm chain=prod\nhi").said
+    assert "no chain is set" in kernel.run("%%llm\nhi").text
