@@ -244,3 +244,19 @@ def test_terminal_needs_none() -> None:
         "nothing to do: in a terminal no event loop runs while a cell does, so asyncio.run works as it is",
         "ran",
     ]
+
+
+def test_the_subcommand() -> None:
+    """It lets ``asyncio.run`` work in a cell, and ``%%llm`` cells go on; a second time it says so."""
+    with Kernel() as kernel:
+        kernel.run("%load_ext llm_failover_nb\nimport asyncio\nasync def three(): return 3")
+        before = kernel.run("asyncio.run(three())").error_name
+        said = kernel.run("%llm nest").text
+        after = kernel.value("asyncio.run(three())")
+        cell = kernel.run("%%llm chain=sim/503,sim/say:yes retries=1\nhi")
+        again = kernel.run("%llm nest").text
+
+    assert (before, after) == ("RuntimeError", "3")
+    assert "asyncio.run works in a cell now" in said
+    assert "answered by sim/say:yes after sim/503 failed" in cell.text
+    assert again != said
