@@ -59,7 +59,7 @@ REASONS = {
     "bad_request": ("the request was refused", "change the parameter or the prompt that it names"),
     "invalid_answer": (
         "the answer did not pass the check",
-        "ask for less, or loosen the schema",
+        "say in the prompt what the answer must look like, or add a model that keeps to it",
     ),
     "benched": ("benched", "%llm unbench lifts it"),
     "deadline": ("cut by the deadline", "give a longer deadline"),
