@@ -169,6 +169,14 @@ def test_retries(kernel: Kernel) -> None:
     )
 
 
+def test_retries_win_over_those_of_streams(kernel: Kernel, settings: Path) -> None:
+    """A line is nearer than the settings, whatever kind of call they speak of."""
+    settings.write_text("[policy]\nstream_max_retries = 3\n", encoding="utf-8")
+    kernel.run("%%llm chain=sim/503,sim/echo retries=1\nhi")
+
+    assert kernel.value("[r.model for r in process_log if r.attempt]") == "['sim/503', 'sim/echo']"
+
+
 @pytest.mark.parametrize(("options", "fails"), [("", False), ("midstream=raise", True)])
 def test_midstream(kernel: Kernel, options: str, fails: bool) -> None:
     """A model that fails amid its answer is replaced, unless that is not wanted."""
