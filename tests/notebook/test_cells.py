@@ -122,10 +122,13 @@ def test_last_error(kernel: Kernel) -> None:
 
 def test_last_error_of_a_group(kernel: Kernel) -> None:
     """So can that of a call in Python, which is a group of exceptions."""
+    kernel.run("raise ValueError('earlier')")
     kernel.run("fo.parse_chain('sim/503,sim/auth').complete('hi')")
     kernel.run("1")
+    text = asked(kernel, "{{ last_error }}", "format=text")
 
-    assert "all 2 models in chain failed" in asked(kernel, "{{ last_error }}", "format=text")
+    assert "all 2 models in chain failed" in text
+    assert "earlier" not in text
 
 
 # The request
@@ -215,6 +218,7 @@ def test_schema_is_checked(scripted: Kernel, schema: str) -> None:
     assert "answered by good/x after bad/x failed" in cell.text
     assert "age" in scripted.run("%llm explain").text
     assert scripted.value("answer.json()") == "{'age': 41}"
+    assert '{\n  "age": 41\n}' in cell.text
     assert scripted.value("[r.reason for r in process_log if r.model == 'bad/x']") == "['invalid_answer']"
 
 
@@ -390,6 +394,22 @@ def test_layers(kernel: Kernel, settings: Path, project: Path) -> None:
     assert listed["cell.temperature"] == f"0.1 user: {settings}, line 3"
     assert listed["cell.max_tokens"] == "7 notebook"
     assert values(kernel)["cell.max_tokens"] == f"6 project: {project / 'llm_failover.toml'}, line 2"
+
+
+def test_config_wins_over_python(kernel: Kernel) -> None:
+    """What it sets is nearer than ``set_failover_defaults``, which is the notebook's, too."""
+    kernel.run("fo.set_failover_defaults(cooldown=60, backoff=lambda attempt: 0.0)")
+    of_python = values(kernel)["policy.cooldown"]
+    said = kernel.run("%llm config retries=2").text
+    retries = values(kernel)["policy.max_retries"]
+    kernel.run("fo.set_failover_defaults(max_retries=5, backoff=lambda attempt: 0.0)")
+    still = values(kernel)["policy.max_retries"]
+    kernel.run("%llm config retries=")
+    kernel.run("fo.set_failover_defaults(backoff=lambda attempt: 0.0)")
+
+    assert of_python == "60 notebook"
+    assert "policy.max_retries is 2 (notebook)" in said
+    assert (retries, still) == ("2 notebook", "2 notebook")
 
 
 def test_pyproject(kernel: Kernel, project: Path) -> None:

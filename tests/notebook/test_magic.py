@@ -589,7 +589,9 @@ def test_unload_leaves_nothing(kernel: Kernel) -> None:
         "sorted(vars(get_ipython().magics_manager.user_magics)), "
         "sorted(get_ipython().magics_manager.registry), "
         "{k: len(v) for k, v in get_ipython().events.callbacks.items()}, "
-        "len(get_ipython().input_transformers_cleanup), get_ipython().custom_exceptions"
+        "len(get_ipython().input_transformers_cleanup), get_ipython().custom_exceptions, "
+        "[fo.Response in f.type_printers for f in get_ipython().display_formatter.formatters.values()], "
+        "len(get_ipython().Completer.custom_matchers)"
     )
     kernel.run("%unload_ext llm_failover_nb")
     unloaded = kernel.value(look)
@@ -602,6 +604,7 @@ def test_unload_leaves_nothing(kernel: Kernel) -> None:
     assert unloaded == again
     assert unloaded != loaded
     assert "'llm'" not in unloaded
+    assert "True" not in unloaded
 
 
 # Without a kernel
