@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, cast, get_args
 
 from llm_failover_nb.engine.errors import FailoverError
+from llm_failover_nb.settings.durations import seconds_in
+from llm_failover_nb.settings.types import Format
 
 __all__ = [
     "FORMATS",
     "KEYS",
     "ArgumentError",
     "CellArguments",
-    "Format",
     "Key",
     "nearest",
     "parse_cell",
@@ -33,16 +34,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-Format = Literal["markdown", "text", "json", "code", "html"]
-"""How an answer is shown."""
-
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 _SPECS = re.compile(r"[\w.-]+/[^\s,]+(?:,[\w.-]+/[^\s,]+)*,?")
-_SECONDS = re.compile(r"\d+(?:\.\d+)?")
 _HELP_ASKED = {"help", "-h", "--help", "?"}
 
 
@@ -318,11 +312,8 @@ def parse_duration(text: str) -> float | None:
     """
     if text == "forever":
         return None
-    if _SECONDS.fullmatch(text):
-        seconds = float(text)
-    elif _DURATION.fullmatch(text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    else:
+    seconds = seconds_in(text)
+    if seconds is None:
         raise ArgumentError(f"{text!r} is no duration: write 90s, 10m, 2h or 1d")
     if not 0 < seconds < math.inf:
         raise ArgumentError(f"{text!r} is no time that passes: write 90s, 10m, 2h or 1d")

@@ -21,10 +21,10 @@ from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.portal import portal
 from llm_failover_nb.engine.types import Chunk, Response
 from llm_failover_nb.notebook import render
-from llm_failover_nb.notebook.arguments import Format
 from llm_failover_nb.notebook.code_blocks import code_of
 from llm_failover_nb.notebook.failures import CellFailed, CellLog
 from llm_failover_nb.notebook.live import Live
+from llm_failover_nb.settings.types import Format
 
 if TYPE_CHECKING:
     from llm_failover_nb.engine.model import RequestFields
@@ -66,6 +66,8 @@ class CellRun:
         question: What is asked.
         live: Where it is shown.
         log: The call's records, for what is told of a failure.
+
+    ``code`` is what the answer has to be put into a new cell, where its format asks for that.
     """
 
     def __init__(self, question: Question, live: Live, log: CellLog) -> None:
@@ -73,6 +75,7 @@ class CellRun:
         self._live = live
         self._log = log
         self._response = Response()
+        self.code = ""
 
     def ask(self) -> Response:
         """The answer, shown.
@@ -134,7 +137,7 @@ class CellRun:
             # A provider may stream its thinking and leave it out of the whole answer.
             response = replace(response, reasoning=self._live.reasoning)
         passed = self._passed(response)
-        code = code_of(response.text) if shown_as == "code" else ""
+        self.code = code = code_of(response.text) if shown_as == "code" else ""
         self._live.finish(
             render.answer_html(
                 response, passed=passed, note=note, format=shown_as, code=code, placed=bool(code)

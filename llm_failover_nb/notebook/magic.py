@@ -77,14 +77,14 @@ class CellMagic:
         prepared = self._prepared(line, cell)
         with self._noted(prepared):
             response = prepared.run.ask()
-        self._keep(response, prepared.arguments)
+        self._keep(response, prepared)
 
     async def awaited(self, line: str, cell: str) -> None:
         """The same, awaited: meanwhile the kernel serves other messages."""
         prepared = self._prepared(line, cell)
         with self._noted(prepared):
             response = await prepared.run.aask()
-        self._keep(response, prepared.arguments)
+        self._keep(response, prepared)
 
     def _prepared(self, line: str, cell: str) -> _Prepared:
         with usage_errors():
@@ -159,13 +159,13 @@ class CellMagic:
             failures = prepared.log.failures(number, ended)
             self._state.failures = failures if failures.errors else self._state.failures
 
-    def _keep(self, response: Response, arguments: CellArguments) -> None:
+    def _keep(self, response: Response, prepared: _Prepared) -> None:
         """Bind the answer where the notebook looks for it."""
-        if arguments.out is not None:
-            self._shell.user_ns[arguments.out] = response
-        if arguments.format == "code" and (code := answers.code_of(response.text)):
+        if prepared.arguments.out is not None:
+            self._shell.user_ns[prepared.arguments.out] = response
+        if prepared.run.code:
             # It is saved with the notebook, as the output is.
-            self._shell.set_next_input(redact(code))
+            self._shell.set_next_input(redact(prepared.run.code))
         hook = self._shell.displayhook
         hook.update_user_ns(response)  # type: ignore[no-untyped-call]  # IPython's
         hook.fill_exec_result(response)  # type: ignore[no-untyped-call]  # IPython's

@@ -100,14 +100,7 @@ def _provider(name: str, entry: ProviderSettings) -> str:
 def _key(name: str, entry: ProviderSettings) -> str:
     """The variable whose value would be sent, also where the entry leaves that to a built-in name."""
     try:
-        provider = presets.endpoint(
-            name,
-            wire=entry.wire,
-            base_url=entry.base_url,
-            key_env=entry.key_env,
-            headers=entry.headers,
-            allow_http=entry.allow_http,
-        )
+        provider = presets.configured(name, entry)
     except ValueError:
         variable = entry.key_env  # it cannot be used as it stands, which is told where it is asked for
     else:

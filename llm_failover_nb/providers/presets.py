@@ -30,8 +30,9 @@ from llm_failover_nb.providers.openai import OpenAIDialect
 if TYPE_CHECKING:
     from llm_failover_nb.engine.types import Chunk, Request, Response
     from llm_failover_nb.providers.http import Dialect
+    from llm_failover_nb.settings import ProviderSettings
 
-__all__ = ["AZURE_ENDPOINT", "PRESETS", "WIRES", "Preset", "endpoint", "make"]
+__all__ = ["AZURE_ENDPOINT", "PRESETS", "WIRES", "Preset", "configured", "endpoint", "make"]
 
 AZURE_ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 """The variable with the address of one's own Azure resource, such as ``https://NAME.openai.azure.com``."""
@@ -204,6 +205,22 @@ class AzureProvider(BaseProvider):
             raise ProviderError(
                 f"{error}; correct {AZURE_ENDPOINT}", kind=ErrorKind.AUTH_DEAD, reason="bad_request"
             ) from None
+
+
+def configured(name: str, entry: ProviderSettings) -> HTTPProvider:
+    """The provider of a ``[providers.NAME]`` of the settings.
+
+    Raises:
+        ValueError: As :func:`endpoint` does.
+    """
+    return endpoint(
+        name,
+        wire=entry.wire,
+        base_url=entry.base_url,
+        key_env=entry.key_env,
+        headers=entry.headers,
+        allow_http=entry.allow_http,
+    )
 
 
 def endpoint(

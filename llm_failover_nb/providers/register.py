@@ -53,14 +53,7 @@ def _configured(name: str, entry: ProviderSettings, origin: Origin) -> Provider:
     from llm_failover_nb.providers import presets
 
     try:
-        return presets.endpoint(
-            name,
-            wire=entry.wire,
-            base_url=entry.base_url,
-            key_env=entry.key_env,
-            headers=entry.headers,
-            allow_http=entry.allow_http,
-        )
+        return presets.configured(name, entry)
     except ValueError as error:
         # It speaks to somebody who writes Python.
         said = str(error).replace("allow_http=True", "allow_http = true")

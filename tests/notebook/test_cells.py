@@ -453,16 +453,6 @@ def test_untrusted_project(kernel: Kernel, project: Path, server: FaultServer) -
     assert "not trusted" in kernel.run("%llm config").said
 
 
-def test_settings_of_the_reader_and_of_the_line_agree() -> None:
-    """The formats that a file takes are those of a line, and those that can be shown."""
-    from typing import get_args
-
-    from llm_failover_nb.notebook.arguments import FORMATS
-    from llm_failover_nb.notebook.render import Format
-
-    assert get_args(Format) == FORMATS
-
-
 # The other subcommands
 
 

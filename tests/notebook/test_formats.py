@@ -15,6 +15,7 @@ from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.engine.types import Response, Usage
 from llm_failover_nb.notebook import render
 from llm_failover_nb.notebook.render.words import REASONS, money_words
+from llm_failover_nb.settings.types import Format
 from tests.notebook.test_render import (
     ANSWER,
     ANSWERED,
@@ -26,13 +27,13 @@ from tests.notebook.test_render import (
     text_of,
 )
 
-FORMS: tuple[render.Format, ...] = get_args(render.Format)
+FORMS: tuple[Format, ...] = get_args(Format)
 THINKING = "let me think about it"
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "html"])
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_answer_in_any_form(text: str, form: render.Format) -> None:
+def test_hostile_answer_in_any_form(text: str, form: Format) -> None:
     """Nothing acts in any form, nor in the thinking; HTML has tests of its own."""
     assert_harmless(render.answer_html(Response(text, "a/x", reasoning=text), format=form, code=text))
     assert_harmless(render.partial_html(text, "x", reasoning=text))
@@ -40,7 +41,7 @@ def test_hostile_answer_in_any_form(text: str, form: render.Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_empty_answer_in_any_form(form: render.Format) -> None:
+def test_empty_answer_in_any_form(form: Format) -> None:
     """It says so."""
     assert "(the answer has no text)" in render.answer_html(Response(), format=form)
     assert "(the answer has no text)" in render.answer_text(Response(), format=form)

@@ -46,3 +46,9 @@ def _written(file: Path, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A settings file for the test to write."""
+    return tmp_path / "settings.toml"

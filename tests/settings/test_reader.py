@@ -23,24 +23,13 @@ from llm_failover_nb.settings import (
     reader,
     settings_path,
 )
+from tests.settings.refusals import refusal
 
 LAB = '[providers.lab]\nbase_url = "https://llm.example.org/v1"\n'
 KEY = "sk-canary-of-settings-1234567890"
 KNOWN_TABLES = "known here: aliases, cell, chain, chains, local, policy, providers"
 KNOWN = "known here: allow_http, base_url, headers, key_env, wire"
 WHOLE = 'https:// or http:// and a host; write it whole: base_url = "https://llm.example.org/v1"'
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "settings.toml"
-
-
-def refusal(file: Path, text: str) -> SettingsError:
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError) as caught:
-        load_settings(file)
-    return caught.value
 
 
 def test_a_missing_file_is_empty_settings(file: Path) -> None:

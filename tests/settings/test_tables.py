@@ -9,26 +9,15 @@ import pytest
 
 from llm_failover_nb.engine.chain import PolicyFields, parse_chain
 from llm_failover_nb.engine.policy import Policy
-from llm_failover_nb.settings import CELL_DEFAULTS, SettingsError, load_settings
+from llm_failover_nb.settings import CELL_DEFAULTS, load_settings
 from llm_failover_nb.settings.values import _COUNTS, _ENDLESS, _WORDS, CELL, POLICY
+from tests.settings.refusals import refusal
 
 KNOWN_POLICY = (
     "known here: max_retries, stream_max_retries, cooldown, bench_threshold, max_wait, max_bench, "
     "connect_timeout, first_token_timeout, idle_timeout, attempt_timeout, deadline, midstream, content_filter"
 )
 KEY = "sk-canary-0123456789abcdef"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "settings.toml"
-
-
-def refusal(file: Path, text: str) -> SettingsError:
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError) as caught:
-        load_settings(file)
-    return caught.value
 
 
 def test_chains_are_read(file: Path) -> None:

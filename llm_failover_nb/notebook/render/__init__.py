@@ -16,7 +16,6 @@ from llm_failover_nb.notebook.render.answer import (
     response_text,
 )
 from llm_failover_nb.notebook.render.failure import failure_html, failure_lines, failure_text
-from llm_failover_nb.notebook.render.formats import Format
 from llm_failover_nb.notebook.render.progress import left_words, live_html, live_text
 from llm_failover_nb.notebook.render.rows import Row, failed_rows, passed_rows
 from llm_failover_nb.notebook.render.tables import (
@@ -41,7 +40,6 @@ from llm_failover_nb.notebook.render.tables import (
 from llm_failover_nb.notebook.render.words import bench_words, words_or_characters
 
 __all__ = [
-    "Format",
     "HelpPart",
     "Listed",
     "Listing",

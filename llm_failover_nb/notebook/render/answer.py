@@ -8,7 +8,6 @@ from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.types import Response
 from llm_failover_nb.notebook.prices import cost_of, is_free
 from llm_failover_nb.notebook.render.formats import (
-    Format,
     body_html,
     body_text,
     markdown_body,
@@ -39,6 +38,7 @@ from llm_failover_nb.notebook.render.words import (
     money_words,
     one_and_another,
 )
+from llm_failover_nb.settings.types import Format
 
 __all__ = [
     "answer_html",

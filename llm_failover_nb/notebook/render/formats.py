@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from llm_failover_nb.notebook.frame import LONGEST_HTML, frame_html, page_of
 from llm_failover_nb.notebook.highlight import code_block
 from llm_failover_nb.notebook.markdown import markdown_html, reaches_out
 from llm_failover_nb.notebook.render.page import escaped, preformatted, small
+from llm_failover_nb.settings.types import Format
 
-__all__ = ["Format", "body_html", "body_text", "markdown_body", "thought_html"]
+__all__ = ["body_html", "body_text", "markdown_body", "thought_html"]
 
-Format = Literal["markdown", "text", "json", "code", "html"]
 """How an answer is shown."""
 
 _NO_TEXT = "(the answer has no text)"
