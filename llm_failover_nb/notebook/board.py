@@ -1,7 +1,7 @@
-"""What a panel shows, as plain data for one JSON trait. Shapes alone: `desk.py` fills them, `panel.js` draws them.
+"""What a panel shows, as plain data for one JSON trait: shapes alone. `desk.py` fills them, `panel.js` draws.
 
 All moments are milliseconds since 1970 UTC on the kernel's clock, all durations seconds. No text in here is
-HTML, and none is a prompt, an answer, a key, or an error's own words: what a provider wrote may quote a prompt.
+HTML, and none is a prompt, an answer, a key, or an error's own words: a provider may quote the prompt there.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PROTOCOL = 1
 """The version of these shapes and of the messages about them; a browser that speaks another is told so."""
 
 State = Literal["ready", "benched", "manual", "due", "probing", "no_key"]
-"""``benched`` is automatic, ``manual`` the operator's; ``due`` has run out, and the next call is the probe."""
+"""``benched`` is automatic, ``manual`` the operator's; ``due`` has run out: the next call is the probe."""
 
 
 class Why(TypedDict):
     """Why a model is benched, or was left last.
 
-    ``text`` is whole, such as ``an error of the provider's own, HTTP 503``; the others are what it is made of.
+    ``text`` is whole, such as ``an error of the provider's own, HTTP 503``; the others are its parts.
     """
 
     text: str
@@ -46,8 +46,8 @@ class ModelRow(TypedDict):
 
     ``until`` is the end of its live bench, None without one or until lifted. ``calls`` counts the calls of the
     last ``Board.window`` seconds that it answered or was left by, ``answered`` those that it answered;
-    ``latency`` is the median of these, None without any. ``cost`` is USD since the log began, None where nobody can say.
-    ``edited`` is the version of what an operator sees, which an edit of this model gives back.
+    ``latency`` is the median of these, None without any. ``cost`` is USD since the log began, None where
+    nobody can say. ``edited`` is the version of what an operator sees, which an edit gives back.
     """
 
     spec: str
@@ -64,7 +64,7 @@ class ModelRow(TypedDict):
 
 
 class ChainRow(TypedDict):
-    """One chain. ``name`` names it in edits; ``next`` is the place in ``specs`` that a call would ask first now."""
+    """One chain; ``name`` names it in edits, ``next`` is the place in ``specs`` of who would be asked first."""
 
     name: str
     title: str
@@ -119,9 +119,9 @@ class Undo(TypedDict):
 class Board(TypedDict):
     """Everything.
 
-    ``kernel`` changes when the kernel is restarted, ``revision`` grows with each publication, ``window`` is what
-    the last minutes are, in seconds; ``store`` says with whom benches are shared, empty when with nobody;
-    ``trouble`` is what went wrong in the panel itself, empty while nothing did. The feed's newest stand first.
+    ``kernel`` changes when the kernel is restarted, ``revision`` grows with each publication, ``window`` is
+    the last minutes in seconds; ``store`` says with whom benches are shared, empty when with nobody;
+    ``trouble`` is what went wrong in the panel itself, empty while nothing did. The feed's newest come first.
     """
 
     protocol: int
