@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from numbers import Real
+from typing import Literal
 
 from llm_failover_nb.engine.clock import Clock, SystemClock
 from llm_failover_nb.engine.events import AttemptRecord, EventLog, process_log
 from llm_failover_nb.engine.locks import new_lock
+from llm_failover_nb.engine.roster import Roster
 
 __all__ = [
     "BenchRegistry",
+    "BenchStanding",
     "BenchedModel",
     "process_benches",
 ]
@@ -49,6 +52,28 @@ class BenchedModel:
     manual: bool
 
 
+@dataclass(frozen=True, slots=True)
+class BenchStanding:
+    """How a model stands that a bench or a failure has touched.
+
+    Args:
+        model: The spec.
+        state: ``benched``; ``due`` when an automatic bench has run out, so that the next call is the probe;
+            ``probing`` while that call runs; else ``ready``.
+        until: When a live bench ends, aware; ``None`` without one, and until lifted.
+        consecutive_fails: Failures without a success between them.
+        manual: Whether the operator laid the live bench.
+        edited: Grows with each bench and lift of the operator, and with nothing else.
+    """
+
+    model: str
+    state: Literal["ready", "benched", "due", "probing"]
+    until: datetime | None
+    consecutive_fails: int
+    manual: bool
+    edited: int
+
+
 @dataclass(slots=True)
 class _State:
     fails: int = 0
@@ -56,6 +81,7 @@ class _State:
     manual: bool = False
     laid: int = 0  # when it was laid, on the registry's sequence
     lifted: int = 0  # when the operator lifted last, on the same
+    edited: int = 0  # when the operator benched or lifted last, on the same
     prober: int = 0  # the call that probes; 0: none
     lapses: float = 0.0  # when its place lapses, on the clock's monotonic scale
 
@@ -83,6 +109,8 @@ class BenchRegistry:
         self._states: dict[str, _State] = {}
         # Attempts, benches and lifts are ordered by this, not by time: clocks tie and step back.
         self._sequence = count(1)
+        self.roster = Roster()
+        """The chains that use this registry, and their calls."""
 
     # What an operator asks and says
 
@@ -90,6 +118,9 @@ class BenchRegistry:
         self, spec: str, *, until: datetime | None = None, for_: float | timedelta | None = None
     ) -> None:
         """Bench a model by hand, replacing a bench that stands, longer or shorter.
+
+        Calls that wait for it on an event loop go on to their next model at once, where one is live; an
+        answer of which something has come is left to come.
 
         Args:
             spec: ``provider/model``.
@@ -111,9 +142,10 @@ class BenchRegistry:
             state.prober = 0
             state.manual = end >= now
             state.until = end if state.manual else None
-            state.laid = next(self._sequence)
+            state.laid = state.edited = next(self._sequence)
         if end >= now:
             self._tell("bench", spec, "operator", now, end)
+            self.roster.leave(spec)
 
     def unbench(self, spec: str) -> bool:
         """Lift a bench, also a manual one; whether there was a live one.
@@ -124,7 +156,7 @@ class BenchRegistry:
         with self._lock:
             state = self._states.setdefault(spec, _State())
             live = _live(state, now)
-            state.lifted = next(self._sequence)
+            state.lifted = state.edited = next(self._sequence)
             if state.until is not None:
                 state.clear()
         if live:
@@ -145,6 +177,12 @@ class BenchRegistry:
                 for spec, s in sorted(self._states.items())
                 if _live(s, now)
             ]
+
+    def standings(self) -> builtins.list[BenchStanding]:
+        """All models that a bench or a failure has touched, by name, also those that are ready again."""
+        now, instant = self.clock.now(), self.clock.monotonic()
+        with self._lock:
+            return [_standing(spec, state, now, instant) for spec, state in sorted(self._states.items())]
 
     # What the policy loop asks and reports; ``call`` identifies the call, ``began`` its attempt
 
@@ -286,6 +324,18 @@ class BenchRegistry:
 def seconds_until(until: datetime, now: datetime) -> float:
     """Seconds of a bench that are left; infinite until lifted."""
     return math.inf if until == FOREVER else max(0.0, (until - now).total_seconds())
+
+
+def _standing(spec: str, state: _State, now: datetime, instant: float) -> BenchStanding:
+    live, run_out = _live(state, now), _run_out(state, now)
+    name: Literal["ready", "benched", "due", "probing"] = "ready"
+    if live:
+        name = "benched"
+    elif run_out and not state.manual:
+        name = "probing" if _probed_by_another(state, 0, instant) else "due"
+    until = state.until if live and state.until != FOREVER else None
+    fails = 0 if run_out and state.manual else state.fails
+    return BenchStanding(spec, name, until, fails, live and state.manual, state.edited)
 
 
 def _live(state: _State, now: datetime) -> bool:

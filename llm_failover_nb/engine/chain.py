@@ -147,6 +147,11 @@ class Chain:
             classify=_classifier(judge, clock),
             check=check,
         )
+        benches.roster.enlist(self)
+
+    def first_asked(self) -> int | None:
+        """The place in ``specs`` of who would be asked first now; ``None`` when no entry has a key."""
+        return self._setup.first_asked()
 
     def complete(self, prompt: Prompt, **given: Unpack[RequestFields]) -> Response:
         """The first answer that the chain gives.

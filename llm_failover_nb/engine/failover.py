@@ -6,12 +6,14 @@ bench follows a failure is `bench.py`'s to say, what it means is `classify.py`'s
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import copy
 import logging
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -34,8 +36,10 @@ from llm_failover_nb.engine.events import (
     logger,
     tell,
 )
+from llm_failover_nb.engine.roster import RunningCall
 from llm_failover_nb.engine.secret import redact
 from llm_failover_nb.engine.steps import Attempt, Step, Wait
+from llm_failover_nb.engine.tether import Tether
 from llm_failover_nb.engine.types import Chunk, Request, Response, Timeouts, Usage
 
 if TYPE_CHECKING:
@@ -95,6 +99,13 @@ class Setup:
     classify: Classify
     check: Check | None = None
 
+    def first_asked(self) -> int | None:
+        """The place of the entry that a call would ask first now; ``None`` when no entry has a key."""
+        keyed = [entry for entry in self.entries if entry.missing_key() is None]
+        live = (entry for entry in keyed if not self.benches.blocked(entry.spec, 0))
+        first = next(live, keyed[0] if keyed else None)
+        return None if first is None else first.position
+
 
 class Call:
     """One call through a chain: iterate its steps, then read ``response``.
@@ -112,9 +123,14 @@ class Call:
         self.setup = setup
         self._request = request
         self._method = method
-        self._id = next(_call_ids)
+        self.id = next(_call_ids)
         self._cell = current_cell.get()
         self.streams = method in {"stream", "astream"}
+        self._awaits = method in {"acomplete", "astream"}
+        self._tether = Tether()
+        self._step: Step | None = None
+        self._number = 0
+        self.cancelling = False
         self._attempts = setup.policy.attempts(stream=self.streams)
         self._lapse = min(setup.policy.cooldown, _PROBE_LAPSE)
         self._records: list[AttemptRecord] = []
@@ -145,6 +161,16 @@ class Call:
         self._start = self.setup.clock.monotonic()
         if (deadline := self.setup.policy.deadline) is not None:
             self._deadline = self._start + deadline
+        roster = self.setup.benches.roster
+        roster.begin(self)
+        try:
+            yield from self._steps()
+        finally:
+            roster.end(self)
+
+    # The loop
+
+    def _steps(self) -> Iterator[Step]:
         live = self._live()
         for index, entry in enumerate(live):
             self._entry, self._rest = entry, live[index + 1 :]
@@ -153,15 +179,13 @@ class Call:
                 return
         raise self._all_failed(len(live))
 
-    # The loop
-
     def _live(self) -> Sequence[Entry]:
         """The entries of this call: not benched and with a key; if there are none, all with a key."""
         keyed = [entry for entry in self.setup.entries if not self._lacks_key(entry)]
         if not keyed:
             raise self._all_failed(0)
         blocked = self.setup.benches.blocked
-        live = [entry for entry in keyed if not blocked(entry.spec, self._id)]
+        live = [entry for entry in keyed if not blocked(entry.spec, self.id)]
         self._best_effort = not live
         return live or keyed
 
@@ -182,13 +206,17 @@ class Call:
         number = 0
         while True:
             number += 1
+            if self.cancelling:
+                self.release()
+                raise self.cancellation()
             began = self._admit()
             if not began:
                 self._skipped()
                 return
             attempt = Attempt(self, entry.calls, self._request_for(entry, number), number, began)
+            self._number = number
             yield attempt
-            if attempt.error is None:
+            if attempt.error is None or attempt.withdrawn:
                 return
             error = attempt.error = _kept(attempt.error, entry, cause=attempt.refusal is not None)
             verdict = self._judge(attempt, error)
@@ -201,16 +229,16 @@ class Call:
 
     def _admit(self) -> int:
         benches, spec = self.setup.benches, self._entry.spec
-        began = benches.admit(spec, self._id, lapse=self._lapse, force=self._best_effort)
+        began = benches.admit(spec, self.id, lapse=self._lapse, force=self._best_effort)
         if not began and not self._another_live():
-            began = benches.admit(spec, self._id, lapse=self._lapse, force=True)
+            began = benches.admit(spec, self.id, lapse=self._lapse, force=True)
         return began
 
     def _another_live(self) -> bool:
         if self._best_effort:
             return bool(self._rest)
         blocked = self.setup.benches.blocked
-        return any(not blocked(entry.spec, self._id) for entry in self._rest)
+        return any(not blocked(entry.spec, self.id) for entry in self._rest)
 
     def _request_for(self, entry: Entry, number: int) -> Request:
         timeouts = self.setup.policy.timeouts
@@ -305,7 +333,7 @@ class Call:
             return
         event = FailoverEvent(
             self._entry.spec, error, verdict.kind, attempt.number, until is not None, benched_for, following,
-            self._request, now, self._id, self.setup.label, self._method, benched_too,
+            self._request, now, self.id, self.setup.label, self._method, benched_too,
         )  # fmt: skip
         # Whoever wants the warnings configures logging; nobody gets them unasked under their cell.
         if logged:
@@ -315,7 +343,7 @@ class Call:
     def _bench(self, attempt: Attempt, verdict: Verdict) -> datetime | None:
         benches, policy, spec = self.setup.benches, self.setup.policy, self._entry.spec
         if verdict.kind is ErrorKind.REQUEST_SPECIFIC:
-            benches.healthy(spec, self._id)
+            benches.healthy(spec, self.id)
             return benches.until(spec)
         threshold, seconds = policy.bench_threshold, policy.cooldown
         if verdict.kind is ErrorKind.AUTH_DEAD:
@@ -324,7 +352,7 @@ class Call:
                 seconds = min(verdict.lasts, policy.max_bench)
         elif verdict.retry_after is not None and verdict.retry_after > policy.max_wait:
             threshold, seconds = 1, min(verdict.retry_after, policy.max_bench)
-        return benches.failed(spec, self._id, attempt.began, threshold=threshold, for_=seconds)
+        return benches.failed(spec, self.id, attempt.began, threshold=threshold, for_=seconds)
 
     def _bench_key(self, attempt: Attempt) -> tuple[str, ...]:
         """A key is dead: bench the chain's other entries that use it. The specs that are benched so."""
@@ -336,23 +364,29 @@ class Call:
         return tuple(
             spec
             for spec, entry in others.items()
-            if entry.key() == key and bench(spec, self._id, attempt.began, for_=cooldown)
+            if entry.key() == key and bench(spec, self.id, attempt.began, for_=cooldown)
         )
 
     def _next_spec(self) -> str:
         blocked = self.setup.benches.blocked
         if not self._best_effort:
             for entry in self._rest:
-                if not blocked(entry.spec, self._id):
+                if not blocked(entry.spec, self.id):
                     return entry.spec
         return self._rest[0].spec if self._rest else ""
 
     def _skipped(self) -> None:
         """The entry was benched after the call began, and another is live."""
+        self._pass_by("passed by: benched since the call began")
+
+    def _pass_by(self, why: str, attempt: Attempt | None = None) -> None:
         entry = self._entry
-        error = ProviderError("passed by: benched since the call began", model=entry.spec, reason="benched")
-        self._errors.setdefault(entry.position, error)
-        self._record(entry, "skipped", verdict=Verdict(ErrorKind.UNKNOWN, "benched"))
+        self._errors.setdefault(entry.position, ProviderError(why, model=entry.spec, reason="benched"))
+        verdict = Verdict(ErrorKind.UNKNOWN, "benched")
+        if attempt is None:
+            self._record(entry, "skipped", verdict=verdict)
+        else:
+            self._record_attempt(attempt, "skipped", verdict, benched=True)
 
     # What the steps report, and ask for
 
@@ -370,11 +404,11 @@ class Call:
 
     def answered(self, attempt: Attempt) -> None:
         entry, clock = self._entry, self.setup.clock
-        self.setup.benches.succeeded(entry.spec, self._id, attempt.began)
+        self.setup.benches.succeeded(entry.spec, self.id, attempt.began)
         usage = (attempt.response or _NOTHING_SAID).usage
         now, first = clock.monotonic(), attempt.first_token
         record = AttemptRecord(
-            clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec, entry.position,
+            clock.now(), self.id, self._cell, self.setup.label, self._method, entry.spec, entry.position,
             attempt.number, "ok", "", "", None, False, 0.0, "", now - attempt.start,
             None if first is None else first - attempt.start,
             usage.input_tokens, usage.output_tokens, usage.cost, "",
@@ -388,12 +422,62 @@ class Call:
         self.release()
         self._record_attempt(attempt, "cancelled", None)
 
+    # What is done to it from outside
+
+    def standing(self) -> RunningCall:
+        """How the call stands, as a thread sees it that is not its own."""
+        clock, step = self.setup.clock, self._step
+        now, instant = clock.now(), clock.monotonic()
+        waits_until = None
+        if isinstance(step, Wait):
+            waits_until = now + timedelta(seconds=step.began + step.seconds - instant)
+        return RunningCall(
+            self.id, self._cell, tuple(entry.spec for entry in self.setup.entries), self._method,
+            self._entry.spec, self._number, now - timedelta(seconds=instant - self._start), waits_until,
+            reachable=self._awaits,
+        )  # fmt: skip
+
+    def cancel(self) -> None:
+        """End the call where it waits, or, where nobody can wake it, as soon as it looks."""
+        self.cancelling = True
+        self._tether.pull(lambda: True)
+
+    def leave(self, spec: str) -> None:
+        """The operator has benched a model: if the call waits for it, and another is live, go on to that."""
+        if self._awaits:
+            self._tether.pull(lambda: self._leaves(spec))
+
+    def _leaves(self, spec: str) -> bool:
+        waits = self._step is not None and not self._step.committed and self._entry.spec == spec
+        return waits and self.setup.benches.is_benched(spec) and self._another_live()
+
+    def entered(self, step: Step) -> None:
+        """A driver begins a step."""
+        self._step = step
+        if self._awaits:
+            self._tether.hold()
+        self.setup.benches.roster.changed()
+
+    def left(self, error: BaseException | None) -> bool:
+        """A driver has left a step; whether it was ended from outside, so that the call goes on elsewhere."""
+        self._step = None
+        return self._awaits and self._tether.release(error) and not self.cancelling
+
+    def withdraw(self, attempt: Attempt) -> None:
+        """The model was benched by hand while it was asked."""
+        self.release()
+        self._pass_by("left unanswered: benched by hand while it was asked", attempt)
+
+    def cancellation(self) -> BaseException:
+        """What a cancelled call raises, as its kind of caller knows it."""
+        return asyncio.CancelledError() if self._awaits else concurrent.futures.CancelledError()
+
     def release(self) -> None:
         """Give back the place as the probe, if this call has it."""
-        self.setup.benches.released(self._entry.spec, self._id)
+        self.setup.benches.released(self._entry.spec, self.id)
 
     def saw_content(self) -> None:
-        self.setup.benches.healthy(self._entry.spec, self._id)
+        self.setup.benches.healthy(self._entry.spec, self.id)
 
     def restart(self) -> Sequence[Chunk]:
         """The chunk that tells the caller to discard what it has, once, if it has anything."""
@@ -489,7 +573,7 @@ class Call:
     ) -> None:
         used = usage or Usage()
         record = AttemptRecord(
-            self.setup.clock.now(), self._id, self._cell, self.setup.label, self._method, entry.spec,
+            self.setup.clock.now(), self.id, self._cell, self.setup.label, self._method, entry.spec,
             entry.position, attempt, outcome, verdict.kind.value if verdict else "",
             verdict.reason if verdict else "", _status(error), benched, benched_for,
             next_model, latency, first_token, used.input_tokens, used.output_tokens, used.cost,

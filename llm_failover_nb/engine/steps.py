@@ -23,22 +23,27 @@ __all__ = ["Attempt", "Step", "Wait"]
 
 
 class Wait:
-    """A step: wait ``seconds``."""
+    """A step: wait ``seconds``. It ends early when the operator benches the model that is waited for."""
 
-    __slots__ = ("_call", "seconds")
+    __slots__ = ("_call", "began", "committed", "seconds")
 
     def __init__(self, call: Call, seconds: float) -> None:
         self._call = call
+        self.began = call.setup.clock.monotonic()
+        self.committed = False
         self.seconds = seconds
 
     def __enter__(self) -> None:
-        pass
+        self._call.entered(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    ) -> bool:
+        if self._call.left(error):
+            return True
         if error is not None:
             self._call.release()
+        return False
 
 
 class Attempt:
@@ -49,7 +54,7 @@ class Attempt:
 
     __slots__ = (
         "_call", "began", "calls", "committed", "error", "first_token", "held", "number", "parts",
-        "refusal", "request", "response", "start",
+        "refusal", "request", "response", "start", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, call: Call, calls: Calls, request: Request, number: int, began: int) -> None:
@@ -65,14 +70,19 @@ class Attempt:
         self.first_token: float | None = None
         self.parts: list[str] = []
         self.held: list[str] = []
+        self.withdrawn = False
         self.start = call.setup.clock.monotonic()
 
     def __enter__(self) -> None:
-        pass
+        self._call.entered(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        if self._call.left(error):
+            self.withdrawn = True
+            self._call.withdraw(self)
+            return True
         if error is None:
             self.error = self._misfit()
             if self.error is None and self._call.has_deadline:
@@ -91,7 +101,10 @@ class Attempt:
 
         Raises:
             TimeoutError: When the call's deadline has passed; leaving the step makes that the outcome.
+            CancelledError: When somebody has cancelled the call.
         """
+        if self._call.cancelling:
+            raise self._call.cancellation()
         if self._call.has_deadline and self._call.late():
             raise TimeoutError("the deadline passed while the stream ran")
         if self.committed and chunk.kind == "text":

@@ -44,8 +44,8 @@ class Why(TypedDict):
 class ModelRow(TypedDict):
     """One model.
 
-    ``until`` is the end of its live bench, None without one or until lifted. ``calls`` counts the calls of the
-    last ``Board.window`` seconds that it answered or was left by, ``answered`` those that it answered;
+    ``until`` is the end of its live bench, None without one or until lifted. ``calls`` counts the calls of
+    the last ``Board.window`` seconds that it answered or was left by, ``answered`` those that it answered;
     ``latency`` is the median of these, None without any. ``cost`` is USD since the log began, None where
     nobody can say. ``edited`` is the version of what an operator sees, which an edit gives back.
     """
@@ -64,7 +64,7 @@ class ModelRow(TypedDict):
 
 
 class ChainRow(TypedDict):
-    """One chain; ``name`` names it in edits, ``next`` is the place in ``specs`` of who would be asked first."""
+    """One chain; ``name`` names it in edits, ``next`` is the place in ``specs`` of who is to be asked first."""
 
     name: str
     title: str

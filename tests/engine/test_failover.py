@@ -645,13 +645,16 @@ def test_waiting_call_sees_that_its_model_was_benched(bed: Bed, path: str) -> No
 
 def test_entry_left_in_the_backoff_keeps_its_failure_as_its_line(bed: Bed, ask: Ask) -> None:
     """That it was passed by later says less than why it failed."""
+    chain = bed.chain({"a": down(), "b": dead()})
+    sleep = bed.clock.sleep
 
-    def benches(request: fo.Request) -> fo.ProviderError:
+    def benching_sleep(seconds: float) -> None:
         bed.benches.bench("a/m")
-        return down()
+        sleep(seconds)
 
+    bed.clock.sleep = benching_sleep
     with pytest.raises(fo.AllModelsFailed, match="a/m: status 503\nb/m"):
-        ask(bed.chain({"a": benches, "b": dead()}))
+        ask(chain)
 
 
 def test_success_lifts_an_automatic_bench_from_before(bed: Bed, ask: Ask) -> None:
