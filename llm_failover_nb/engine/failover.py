@@ -126,8 +126,9 @@ class Call:
         self.id = next(_call_ids)
         self._cell = current_cell.get()
         self.streams = method in {"stream", "astream"}
-        self._awaits = method in {"acomplete", "astream"}
-        self._tether = Tether()
+        self._roster = setup.benches.roster
+        # A synchronous call waits in a thread, which nobody can wake.
+        self._tether = Tether() if method in {"acomplete", "astream"} else None
         self._step: Step | None = None
         self._number = 0
         self.cancelling = False
@@ -161,23 +162,19 @@ class Call:
         self._start = self.setup.clock.monotonic()
         if (deadline := self.setup.policy.deadline) is not None:
             self._deadline = self._start + deadline
-        roster = self.setup.benches.roster
-        roster.begin(self)
+        self._roster.begin(self)
         try:
-            yield from self._steps()
+            live = self._live()
+            for index, entry in enumerate(live):
+                self._entry, self._rest = entry, live[index + 1 :]
+                yield from self._ask()
+                if self._response is not None:
+                    return
+            raise self._all_failed(len(live))
         finally:
-            roster.end(self)
+            self._roster.end(self)
 
     # The loop
-
-    def _steps(self) -> Iterator[Step]:
-        live = self._live()
-        for index, entry in enumerate(live):
-            self._entry, self._rest = entry, live[index + 1 :]
-            yield from self._ask()
-            if self._response is not None:
-                return
-        raise self._all_failed(len(live))
 
     def _live(self) -> Sequence[Entry]:
         """The entries of this call: not benched and with a key; if there are none, all with a key."""
@@ -434,17 +431,18 @@ class Call:
         return RunningCall(
             self.id, self._cell, tuple(entry.spec for entry in self.setup.entries), self._method,
             self._entry.spec, self._number, now - timedelta(seconds=instant - self._start), waits_until,
-            reachable=self._awaits,
+            reachable=self._tether is not None,
         )  # fmt: skip
 
     def cancel(self) -> None:
         """End the call where it waits, or, where nobody can wake it, as soon as it looks."""
         self.cancelling = True
-        self._tether.pull(lambda: True)
+        if self._tether is not None:
+            self._tether.pull(lambda: True)
 
     def leave(self, spec: str) -> None:
         """The operator has benched a model: if the call waits for it, and another is live, go on to that."""
-        if self._awaits:
+        if self._tether is not None:
             self._tether.pull(lambda: self._leaves(spec))
 
     def _leaves(self, spec: str) -> bool:
@@ -454,14 +452,15 @@ class Call:
     def entered(self, step: Step) -> None:
         """A driver begins a step."""
         self._step = step
-        if self._awaits:
+        if self._tether is not None:
             self._tether.hold()
-        self.setup.benches.roster.changed()
+        if self._roster.listeners:
+            self._roster.listeners.tell()
 
     def left(self, error: BaseException | None) -> bool:
         """A driver has left a step; whether it was ended from outside, so that the call goes on elsewhere."""
         self._step = None
-        return self._awaits and self._tether.release(error) and not self.cancelling
+        return self._tether is not None and self._tether.release(error) and not self.cancelling
 
     def withdraw(self, attempt: Attempt) -> None:
         """The model was benched by hand while it was asked."""
@@ -470,7 +469,7 @@ class Call:
 
     def cancellation(self) -> BaseException:
         """What a cancelled call raises, as its kind of caller knows it."""
-        return asyncio.CancelledError() if self._awaits else concurrent.futures.CancelledError()
+        return concurrent.futures.CancelledError() if self._tether is None else asyncio.CancelledError()
 
     def release(self) -> None:
         """Give back the place as the probe, if this call has it."""

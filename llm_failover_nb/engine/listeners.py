@@ -17,7 +17,7 @@ logger = logging.getLogger("llm_failover_nb")
 
 
 class Listeners:
-    """Some listeners; while there are none, telling them costs next to nothing."""
+    """Some listeners, or none, which is false."""
 
     __slots__ = ("_all", "_lock")
 
@@ -41,6 +41,9 @@ class Listeners:
         with self._lock:
             self._all = (*self._all, added)
         return remove
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
 
     def tell(self) -> None:
         """Something has changed; a listener that raises is logged."""

@@ -7,7 +7,6 @@ lets it leave the model that it waits for; an operator's cancel ends it. What ei
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -58,7 +57,8 @@ class Roster:
         self._lock = new_lock()
         self._chains: WeakSet[Chain] = WeakSet()
         self._calls: dict[int, Call] = {}
-        self._listeners = Listeners()
+        self.listeners = Listeners()
+        """Told whenever a call takes a step or ends."""
 
     def chains(self) -> list[Chain]:
         """The chains that somebody still holds."""
@@ -67,9 +67,7 @@ class Roster:
 
     def calls(self) -> list[RunningCall]:
         """The calls that run, the oldest first."""
-        with self._lock:
-            calls = list(self._calls.values())
-        return [call.standing() for call in calls]
+        return [call.standing() for call in list(self._calls.values())]
 
     def cancel(self, call_id: int) -> bool:
         """End a call: no failover, no bench, no event; its caller gets a ``CancelledError``.
@@ -77,20 +75,11 @@ class Roster:
         Returns:
             Whether there is such a call. One that is not ``reachable`` goes on for a moment.
         """
-        with self._lock:
-            call = self._calls.get(call_id)
+        call = self._calls.get(call_id)
         if call is None:
             return False
         call.cancel()
         return True
-
-    def listen(self, listener: Callable[[], object]) -> Callable[[], None]:
-        """Have ``listener`` run whenever a call begins, takes a step or ends; it must be quick.
-
-        Returns:
-            What takes it away again.
-        """
-        return self._listeners.add(listener)
 
     # What chains, calls and benches report
 
@@ -101,22 +90,15 @@ class Roster:
 
     def begin(self, call: Call) -> None:
         """A call begins."""
-        with self._lock:
-            self._calls[call.id] = call
+        self._calls[call.id] = call  # one operation of a dict, on the path of every call: no lock
 
     def end(self, call: Call) -> None:
         """It has ended, however."""
-        with self._lock:
-            self._calls.pop(call.id, None)
-        self.changed()
-
-    def changed(self) -> None:
-        """A call has taken a step."""
-        self._listeners.tell()
+        self._calls.pop(call.id, None)
+        if self.listeners:
+            self.listeners.tell()
 
     def leave(self, spec: str) -> None:
         """The operator has benched a model: calls that wait for it go on to their next, if that is live."""
-        with self._lock:
-            calls = list(self._calls.values())
-        for call in calls:
+        for call in list(self._calls.values()):
             call.leave(spec)

@@ -64,7 +64,7 @@ class ModelRow(TypedDict):
 
 
 class ChainRow(TypedDict):
-    """One chain; ``name`` names it in edits, ``next`` is the place in ``specs`` of who is to be asked first."""
+    """One chain; ``name`` names it in edits, ``next`` is the place in ``specs`` of who is asked first."""
 
     name: str
     title: str

@@ -414,7 +414,9 @@ def test_stream_that_is_closed_runs_no_more(bed: Bed) -> None:
 def test_listeners_hear_of_each_step_and_of_the_end(bed: Bed) -> None:
     """They are told that something changed, and look for themselves."""
     seen: list[list[str]] = []
-    remove = bed.benches.roster.listen(lambda: seen.append([c.model for c in bed.benches.roster.calls()]))
+    remove = bed.benches.roster.listeners.add(
+        lambda: seen.append([c.model for c in bed.benches.roster.calls()])
+    )
     chain = bed.chain({"a": dead(), "b": "ok"})
     chain.complete("hi")
     remove()
@@ -428,7 +430,7 @@ def test_listener_that_raises_is_logged(bed: Bed, caplog: pytest.LogCaptureFixtu
     def broken() -> None:
         raise RuntimeError("broken listener")
 
-    bed.benches.roster.listen(broken)
+    bed.benches.roster.listeners.add(broken)
     assert bed.chain({"a": "ok"}).complete("hi").text == "ok"
     assert "broken listener" in caplog.text
 
@@ -440,9 +442,9 @@ def test_listener_added_twice_is_taken_away_once_at_a_time(bed: Bed) -> None:
     def listener() -> None:
         seen.append(1)
 
-    bed.benches.roster.listen(listener)()
-    bed.benches.roster.listen(listener)
-    bed.benches.roster.listen(listener)()
+    bed.benches.roster.listeners.add(listener)()
+    bed.benches.roster.listeners.add(listener)
+    bed.benches.roster.listeners.add(listener)()
     bed.chain({"a": "ok"}).complete("hi")
     assert len(seen) == 2
 
