@@ -26,6 +26,7 @@ from llm_failover_nb.engine.locks import new_lock
 from llm_failover_nb.engine.roster import Roster
 
 __all__ = [
+    "BenchMemory",
     "BenchRegistry",
     "BenchStanding",
     "BenchedModel",
@@ -68,6 +69,25 @@ class BenchStanding:
 
     model: str
     state: Literal["ready", "benched", "due", "probing"]
+    until: datetime | None
+    consecutive_fails: int
+    manual: bool
+    edited: int
+
+
+@dataclass(frozen=True, slots=True)
+class BenchMemory:
+    """What stood at a moment, for :meth:`BenchRegistry.put_back`.
+
+    Args:
+        model: The spec.
+        until: The end of the bench that was laid last, live or run out; ``None``: there was none.
+        consecutive_fails: As in :class:`BenchStanding`.
+        manual: Whether the operator laid it.
+        edited: As in :class:`BenchStanding`.
+    """
+
+    model: str
     until: datetime | None
     consecutive_fails: int
     manual: bool
@@ -183,6 +203,47 @@ class BenchRegistry:
         now, instant = self.clock.now(), self.clock.monotonic()
         with self._lock:
             return [_standing(spec, state, now, instant) for spec, state in sorted(self._states.items())]
+
+    def remembered(self, spec: str) -> BenchMemory:
+        """What stands now, so that an edit can be taken back."""
+        with self._lock:
+            state = self._states.get(spec) or _State()
+            return BenchMemory(spec, state.until, state.fails, state.manual, state.edited)
+
+    def put_back(self, memory: BenchMemory, *, edited: int) -> bool:
+        """Take back an operator's bench or lift: what stood before it stands again.
+
+        What failures have done since holds: their count, and an automatic bench that ends later.
+
+        Args:
+            memory: What stood before the edit.
+            edited: The ``edited`` of what stood after it.
+
+        Returns:
+            Whether it was taken back: not when the operator has edited the model again since.
+        """
+        spec, now = memory.model, self.clock.now()
+        with self._lock:
+            state = self._states.setdefault(spec, _State())
+            if state.edited != edited:
+                return False
+            was_live = _live(state, now)
+            laid_since = state.until if was_live and not state.manual else None
+            state.manual = memory.manual
+            state.until = memory.until
+            if laid_since is not None and not memory.manual:
+                state.until = max(laid_since, memory.until or laid_since)
+            state.fails = max(state.fails, memory.consecutive_fails)
+            state.prober = 0
+            state.laid = state.edited = next(self._sequence)
+            live, until = _live(state, now), state.until
+        if live:
+            self._tell("bench", spec, "operator", now, until)
+            if memory.manual:
+                self.roster.leave(spec)
+        elif was_live:
+            self._tell("unbench", spec, "operator", now)
+        return True
 
     # What the policy loop asks and reports; ``call`` identifies the call, ``began`` its attempt
 

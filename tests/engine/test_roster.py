@@ -534,6 +534,107 @@ def test_edited_grows_with_the_operators_acts_alone(bed: Bed) -> None:
     assert seen[0] == seen[1] == 0 < seen[2] == seen[3] < seen[4]
 
 
+# An edit taken back
+
+
+def failed(bed: Bed, spec: str, for_: float = 300) -> None:
+    """An attempt of another call has just failed."""
+    bed.benches.failed(spec, -1, bed.benches.admit(spec, -1, lapse=60, force=True), threshold=1, for_=for_)
+
+
+def test_bench_that_is_taken_back_leaves_what_stood(bed: Bed) -> None:
+    """An automatic bench with its own end and count."""
+    failed(bed, "a/m")
+    before = bed.benches.standings()[0]
+    memory = bed.benches.remembered("a/m")
+    bed.benches.bench("a/m", for_=3600)
+    taken = bed.benches.put_back(memory, edited=bed.benches.remembered("a/m").edited)
+    after = bed.benches.standings()[0]
+    assert taken
+    assert (after.state, after.until, after.consecutive_fails, after.manual) == (
+        before.state, before.until, before.consecutive_fails, False,
+    )  # fmt: skip
+
+
+def test_bench_of_a_ready_model_taken_back_leaves_it_ready(bed: Bed) -> None:
+    """There was nothing before."""
+    memory = bed.benches.remembered("a/m")
+    bed.benches.bench("a/m")
+    bed.benches.put_back(memory, edited=bed.benches.remembered("a/m").edited)
+    assert (bed.benches.list(), bed.benches.blocked("a/m", call=-1)) == ([], False)
+
+
+def test_lift_that_is_taken_back_benches_again(bed: Bed) -> None:
+    """By hand, if it was by hand, with its count."""
+    failed(bed, "a/m", for_=0)
+    bed.benches.bench("a/m", for_=3600)
+    (before,) = bed.benches.list()
+    memory = bed.benches.remembered("a/m")
+    bed.benches.unbench("a/m")
+    bed.benches.put_back(memory, edited=bed.benches.remembered("a/m").edited)
+    assert bed.benches.list() == [before]
+
+
+def test_edit_is_not_taken_back_over_a_later_one(bed: Bed) -> None:
+    """The operator's last word holds."""
+    memory = bed.benches.remembered("a/m")
+    bed.benches.bench("a/m", for_=60)
+    edited = bed.benches.remembered("a/m").edited
+    bed.benches.bench("a/m")
+    assert not bed.benches.put_back(memory, edited=edited)
+    assert bed.benches.list() == [fo.BenchedModel("a/m", None, 0, manual=True)]
+
+
+def test_failures_since_an_edit_hold_when_it_is_taken_back(bed: Bed) -> None:
+    """A lift is taken back after the model failed again: the later end and the count stay."""
+    failed(bed, "a/m", for_=60)
+    memory = bed.benches.remembered("a/m")
+    bed.benches.unbench("a/m")
+    edited = bed.benches.remembered("a/m").edited
+    failed(bed, "a/m", for_=600)
+    end = bed.benches.until("a/m")
+    assert bed.benches.put_back(memory, edited=edited)
+    assert bed.benches.until("a/m") == end
+
+
+def test_call_that_waits_leaves_a_model_whose_lift_is_taken_back(bed: Bed, apath: str) -> None:
+    """It is benched by hand again."""
+
+    async def main() -> str:
+        silent = Silent()
+        bed.benches.bench("a/m")
+        memory = bed.benches.remembered("a/m")
+        bed.benches.unbench("a/m")
+        task = asyncio.create_task(answer(apath, waiting(bed, silent, b="from b")))
+        await silent.asked.wait()
+        bed.benches.put_back(memory, edited=bed.benches.remembered("a/m").edited)
+        return await task
+
+    assert asyncio.run(main()) == "from b"
+
+
+def test_taking_back_is_told_to_the_log(bed: Bed) -> None:
+    """As the edits themselves are."""
+    benches = fo.BenchRegistry(clock=bed.clock, log=bed.log)
+    memory = benches.remembered("a/m")
+    benches.bench("a/m")
+    laid = benches.remembered("a/m")
+    benches.put_back(memory, edited=laid.edited)
+    benches.put_back(laid, edited=benches.remembered("a/m").edited)
+    assert [(row.outcome, row.reason) for row in bed.log] == [
+        ("bench", "operator"), ("unbench", "operator"), ("bench", "operator"),
+    ]  # fmt: skip
+
+
+def test_taking_back_what_changed_nothing_tells_nothing(bed: Bed) -> None:
+    """A lift of a model that was ready."""
+    benches = fo.BenchRegistry(clock=bed.clock, log=bed.log)
+    memory = benches.remembered("a/m")
+    benches.unbench("a/m")
+    assert benches.put_back(memory, edited=benches.remembered("a/m").edited)
+    assert list(bed.log) == []
+
+
 def test_roster_is_safe_from_any_thread(bed: Bed) -> None:
     """Chains are built and calls run while somebody looks."""
     done = threading.Event()
