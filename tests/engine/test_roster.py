@@ -324,6 +324,29 @@ def test_cancel_in_a_backoff_ends_the_call(bed: Bed, path: str) -> None:
     assert (bed.asked("a"), bed.asked("b"), bed.events, bed.benched()) == (1, 0, [], {})
 
 
+@pytest.mark.parametrize("when", ["before the first step", "between two"])
+def test_cancel_outside_a_step_ends_the_call(bed: Bed, path: str, when: str) -> None:
+    """Nothing is awaited there that could be ended: the next model is not asked."""
+
+    def cancel(*_: object) -> None:
+        for call in bed.benches.roster.calls():
+            bed.benches.roster.cancel(call.id)
+
+    class Looking(ScriptedProvider):
+        @property
+        def missing_key(self) -> None:
+            cancel()
+
+    options = {"observer": cancel} if when == "between two" else {}
+    chain = bed.chain({"a": dead(), "b": "no"}, **options)
+    if not options:
+        bed.add("a", Looking("no"))
+        chain = fo.parse_chain(chain.specs, **bed.world)
+    with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
+        drive(path, chain)
+    assert bed.asked("b") == 0
+
+
 def test_synchronous_stream_sees_a_cancel_at_its_next_chunk(bed: Bed) -> None:
     """Nobody can wake a thread that reads."""
     chain = bed.chain({"a": ["one ", "two ", "three"], "b": "no"})
