@@ -14,7 +14,7 @@ import threading
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -312,19 +312,19 @@ class Block:
             len(rows), time, array("b", columns.get("benched", ())), words, numbers, floats, tuple(code)
         )
 
-    def rows(self) -> Iterator[AttemptRecord]:
-        """The rows again, as they were."""
-        for i in range(self.size):
-            values: dict[str, object] = {name: self.table[codes[i]] for name, codes in self.words.items()}
-            values |= {
-                name: None if column[i] == MISSING else column[i] for name, column in self.numbers.items()
-            }
-            values |= {
-                name: None if column[i] != column[i] else column[i] for name, column in self.floats.items()
-            }
-            yield AttemptRecord(
-                **values | {"time": _EPOCH + self.time[i] * _MICROSECOND, "benched": bool(self.benched[i])}  # type: ignore[arg-type]  # the columns are the fields
-            )
+    def rows(self, start: int = 0) -> Iterator[AttemptRecord]:
+        """The rows again, as they were, from number ``start`` on."""
+        columns: dict[str, Iterable[object]] = {
+            "time": [_EPOCH + timedelta(0, 0, at) for at in self.time[start:]],
+            "benched": map(bool, self.benched[start:]),
+        }
+        for name, codes in self.words.items():
+            columns[name] = map(self.table.__getitem__, codes[start:])
+        for name, numbers in self.numbers.items():
+            columns[name] = [None if n == MISSING else n for n in numbers[start:]]
+        for name, floats in self.floats.items():
+            columns[name] = [None if x != x else x for x in floats[start:]]
+        return map(AttemptRecord._make, zip(*map(columns.__getitem__, AttemptRecord._fields), strict=True))
 
 
 def _whole_numbers(kind: str, values: Sequence[int | None]) -> array[int]:
@@ -376,6 +376,7 @@ class EventLog:
         self._blocks: deque[Block] = deque()
         self._packed = 0
         self._total = 0
+        self._listeners: tuple[tuple[Callable[[], object]], ...] = ()
 
     def append(self, record: AttemptRecord) -> None:
         """Add a row."""
@@ -384,6 +385,67 @@ class EventLog:
             self._total += 1
             if len(self._staged) >= self.block_rows:
                 self._pack()
+        if self._listeners:
+            self._call_listeners()
+
+    def listen(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have ``callback`` run after each row that is appended, on the thread that appends it.
+
+        Args:
+            callback: Must be quick, such as setting an event, since the call that is being recorded waits
+                for it; it must append nothing to this log. The log's lock is free by then, so that it may
+                read. What it raises is logged, and the call goes on.
+
+        Returns:
+            What takes the callback away again; to run it twice does no harm.
+
+        >>> log, rows = EventLog(), []
+        >>> stop = log.listen(lambda: rows.append(len(log)))
+        >>> log.append(AttemptRecord(datetime.now(UTC)))
+        >>> stop()
+        >>> log.append(AttemptRecord(datetime.now(UTC)))
+        >>> rows
+        [1]
+        """
+        entry = (callback,)
+        with self._lock:
+            self._listeners = (*self._listeners, entry)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not entry)
+
+        return stop
+
+    def since(self, position: int) -> tuple[list[AttemptRecord], int]:
+        """The rows appended since a position, oldest first, and the position to ask from next.
+
+        It costs in proportion to these rows, however many the log keeps, so that a reader may follow it.
+
+        Args:
+            position: How many rows had ever been appended, as this method returned it; 0 for all that are
+                kept. Rows that were dropped meanwhile are left out. After :meth:`clear` positions start
+                anew: one beyond the number of rows since then gives all that are there.
+
+        >>> log = EventLog()
+        >>> log.append(AttemptRecord(datetime.now(UTC), call_id=1))
+        >>> rows, position = log.since(0)
+        >>> [row.call_id for row in rows], position, log.since(position)
+        ([1], 1, ([], 1))
+        """
+        with self._lock:
+            total, kept = self._total, self._kept()
+            wanted = min(total - position, kept) if position <= total else kept
+            staged = self._staged[-wanted:] if wanted else []
+            parts, missing = [], wanted - len(staged)
+            for block in reversed(self._blocks):
+                if missing <= 0:
+                    break
+                parts.append((block, max(0, block.size - missing)))
+                missing -= block.size
+        # What is staged goes through columns, too: a row reads the same whenever it is read.
+        parts = [*reversed(parts), (Block.pack(staged), 0)]
+        return [row for block, start in parts for row in block.rows(start)], total
 
     def __len__(self) -> int:
         with self._lock:
@@ -413,6 +475,13 @@ class EventLog:
         for n, row in enumerate(row for block in blocks for row in block.rows()):
             if n >= surplus:
                 yield row
+
+    def _call_listeners(self) -> None:
+        for (callback,) in self._listeners:
+            try:
+                callback()
+            except Exception:
+                logger.exception("the listener %r of the event log raised; the call goes on", callback)
 
     def _kept(self) -> int:
         return min(self._packed + len(self._staged), self.max_rows)

@@ -225,6 +225,128 @@ def test_clear_forgets_all_rows():
     assert (call_ids(log), log.dropped) == ([9], 0)
 
 
+@given(st.lists(records, max_size=9), st.integers(0, 9))
+def test_a_block_gives_its_rows_from_a_place_on(rows, start):
+    """As a list sliced there would."""
+    assert list(Block.pack(rows).rows(start)) == rows[start:]
+
+
+# Following the log
+
+
+@pytest.mark.parametrize("max_rows", [1, 3, 4, 5, 8, 100])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 9])
+def test_a_follower_sees_each_row_once(step, max_rows):
+    """In order, as many as were appended since it looked last; those that were dropped are left out."""
+    log, position, expected = small_log(max_rows=max_rows), 0, []
+    for first in range(0, 40, step):
+        for n in range(first, first + step):
+            log.append(row(n))
+        rows, position = log.since(position)
+        expected = list(range(first, first + step))[-max_rows:]
+        assert ([each.call_id for each in rows], position) == (expected, first + step)
+
+
+@pytest.mark.parametrize("position", range(24))
+def test_rows_since_any_position(position):
+    """Staged, packed, or some of each: the last rows, as many as came after it."""
+    log = small_log(max_rows=10)
+    for n in range(23):
+        log.append(row(n))
+    rows, after = log.since(position)
+    assert ([each.call_id for each in rows], after) == (list(range(max(position, 13), 23)), 23)
+
+
+def test_nothing_new_is_no_row():
+    """A reader that is up to date stays where it is."""
+    log = small_log()
+    log.append(row(1))
+    assert log.since(1) == ([], 1)
+
+
+def test_rows_since_the_beginning_are_those_of_the_log():
+    """A row reads the same, staged or packed."""
+    log = small_log()
+    for record in [FULL, FULL._replace(latency=math.nan, status="503"), AttemptRecord(NOON)] * 3:
+        log.append(record)
+    assert log.since(0) == (list(log), 9)
+
+
+def test_positions_start_anew_when_the_log_is_cleared():
+    """A position beyond the rows since then gives all of them."""
+    log = small_log()
+    for n in range(9):
+        log.append(row(n))
+    _, position = log.since(0)
+    log.clear()
+    log.append(row(9))
+    rows, after = log.since(position)
+    assert ([each.call_id for each in rows], after) == ([9], 1)
+
+
+def test_following_a_full_log_unpacks_the_new_rows_alone(monkeypatch):
+    """What it costs does not grow with what the log keeps."""
+    log, unpacked = small_log(block_rows=512), []
+    for n in range(2_000):
+        log.append(row(n))
+    rows = Block.rows
+
+    def counted(block, start=0):
+        unpacked.append(block.size - start)
+        return rows(block, start)
+
+    monkeypatch.setattr(Block, "rows", counted)
+    assert len(log.since(1_990)[0]) == sum(unpacked) == 10
+
+
+def test_a_listener_runs_after_each_row():
+    """By then the row can be read, and the lock is free."""
+    log, seen = small_log(block_rows=2), []
+    log.listen(lambda: seen.append(log.since(0)[1]))
+    for n in range(3):
+        log.append(row(n))
+    assert seen == [1, 2, 3]
+
+
+def test_a_listener_that_was_taken_away_hears_nothing():
+    """The others still do; to take it away twice does no harm."""
+    log, heard = EventLog(), []
+    stop, _ = log.listen(lambda: heard.append("first")), log.listen(lambda: heard.append("second"))
+    stop()
+    stop()
+    log.append(row(1))
+    assert heard == ["second"]
+
+
+def test_one_function_may_listen_twice():
+    """To take one away leaves the other."""
+    log, heard = EventLog(), []
+
+    def hear():
+        heard.append(1)
+
+    stop, _ = log.listen(hear), log.listen(hear)
+    stop()
+    log.append(row(1))
+    assert heard == [1]
+
+
+def test_a_listener_that_raises_fails_no_call(caplog):
+    """It is logged, the row is there, and the next listener is run."""
+    log, heard = EventLog(), []
+
+    def broken():
+        raise ValueError("no screen")
+
+    log.listen(broken)
+    log.listen(lambda: heard.append(1))
+    with caplog.at_level(logging.ERROR, logger="llm_failover_nb"):
+        log.append(row(1))
+    assert (call_ids(log), heard) == ([1], [1])
+    assert "broken" in caplog.text
+    assert "no screen" in caplog.text
+
+
 @pytest.mark.parametrize("max_rows", [0, -1])
 def test_a_log_of_no_rows_is_refused(max_rows):
     """The error names the value and the least."""
