@@ -1,8 +1,8 @@
-"""The last decisions in sentences, from the rows of the log as they come. Words alone; nothing is decided here.
+"""The last decisions in sentences, from the rows of the log as they come. Words alone; nothing is decided.
 
-A call has one sentence, from the moment that something goes wrong in it; one that goes clean has none. The tone
-is that of its end: ``failed`` where nobody answered, and while a call is still looking for an answer,
-``recovered`` where it got one after all, ``edit`` for what an operator did, ``note`` for the rest.
+A call has one sentence, from the moment that something goes wrong in it; one that goes clean has none. The
+tone is that of its end: ``failed`` where nobody answered, and while it still looks for an answer,
+``recovered`` where it got one after all; ``edit`` is what an operator did, ``note`` the rest.
 """
 
 from __future__ import annotations
@@ -131,9 +131,10 @@ class Feed:
 
     >>> from datetime import UTC
     >>> feed = Feed()
-    >>> failed = AttemptRecord(datetime.now(UTC), 1, model="openai/x", outcome="failover", reason="overloaded",
-    ...     status=503, benched=True, benched_for=300.0, next_model="anthropic/y")
-    >>> feed.add(failed)
+    >>> feed.add(AttemptRecord(
+    ...     datetime.now(UTC), 1, model="openai/x", outcome="failover", reason="overloaded", status=503,
+    ...     benched=True, benched_for=300.0, next_model="anthropic/y",
+    ... ))
     >>> feed.decisions()[0]["text"]
     'openai/x answered HTTP 503 and is benched for 5 min; asking anthropic/y'
     >>> feed.add(AttemptRecord(datetime.now(UTC), 1, model="anthropic/y", outcome="ok"))

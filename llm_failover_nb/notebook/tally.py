@@ -1,4 +1,4 @@
-"""Figures of each model, and why it is benched, from the rows of the log as they come. Shows and decides nothing.
+"""Figures of each model, and why it is benched, from the rows of the log as they come. Nothing is shown.
 
 What is kept does not grow with the calls: counts go into buckets of 30 seconds, with the last sixteen
 latencies of each, and models that nobody has asked for long are forgotten.
@@ -220,7 +220,7 @@ def _is_by_hand(stat: _Stat) -> bool:
 
 
 def _answered(stat: _Stat, record: AttemptRecord) -> None:
-    """An answer lifts a bench from before it was asked for, but none of the operator's: so goes the reason."""
+    """An answer lifts a bench from before it was asked for, unless it is the operator's; so the reason."""
     left = stat.benched_by
     if left is None or _is_by_hand(stat):
         return
