@@ -25,6 +25,7 @@ from llm_failover_nb.engine.errors import ErrorKind
 if TYPE_CHECKING:
     from llm_failover_nb.engine.types import Request
 
+from llm_failover_nb.engine.listeners import Listeners
 from llm_failover_nb.engine.locks import new_lock
 
 __all__ = [
@@ -376,7 +377,7 @@ class EventLog:
         self._blocks: deque[Block] = deque()
         self._packed = 0
         self._total = 0
-        self._listeners: tuple[tuple[Callable[[], object]], ...] = ()
+        self._listeners = Listeners()
 
     def append(self, record: AttemptRecord) -> None:
         """Add a row."""
@@ -386,7 +387,7 @@ class EventLog:
             if len(self._staged) >= self.block_rows:
                 self._pack()
         if self._listeners:
-            self._call_listeners()
+            self._listeners.tell()
 
     def listen(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Have ``callback`` run after each row that is appended, on the thread that appends it.
@@ -407,15 +408,7 @@ class EventLog:
         >>> rows
         [1]
         """
-        entry = (callback,)
-        with self._lock:
-            self._listeners = (*self._listeners, entry)
-
-        def stop() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not entry)
-
-        return stop
+        return self._listeners.add(callback)
 
     def since(self, position: int) -> tuple[list[AttemptRecord], int]:
         """The rows appended since a position, oldest first, and the position to ask from next.
@@ -475,13 +468,6 @@ class EventLog:
         for n, row in enumerate(row for block in blocks for row in block.rows()):
             if n >= surplus:
                 yield row
-
-    def _call_listeners(self) -> None:
-        for (callback,) in self._listeners:
-            try:
-                callback()
-            except Exception:
-                logger.exception("the listener %r of the event log raised; the call goes on", callback)
 
     def _kept(self) -> int:
         return min(self._packed + len(self._staged), self.max_rows)

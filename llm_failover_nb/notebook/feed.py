@@ -80,7 +80,7 @@ class _Model:
     failures: dict[str, int] = field(default_factory=dict)
     benched_for: float = 0.0
     beside: Sequence[str] = ()
-    passed: bool = False
+    passed: Literal["", "was benched meanwhile", "was benched by hand while it was asked"] = ""
 
 
 @dataclass(slots=True)
@@ -238,7 +238,8 @@ class Feed:
         call = self._call(record)
         model = call.model(record)
         if model is not None:
-            model.passed = True
+            asked = record.attempt > 0
+            model.passed = "was benched by hand while it was asked" if asked else "was benched meanwhile"
         call.tail = ""
 
     # Rows of benches
@@ -355,7 +356,7 @@ def _sentence(call: _Call) -> str:
 def _clause(model: _Model) -> str:
     did = [f"{words}{_times(number)}" for words, number in model.failures.items()]
     if model.passed:
-        did.append("was benched meanwhile")
+        did.append(model.passed)
     if model.benched_for:
         did.append(f"is benched {_how_long(model.benched_for)}")
     beside = f", {_names(model.beside)} too, for the same key" if model.beside else ""

@@ -39,7 +39,6 @@ _BUCKETS = WINDOW // _BUCKET
 _CALLS = 500
 
 _LEFT = frozenset({"failover", "exhausted", "interrupted"})
-_BY_HAND = "benched by hand"
 
 # A kind and a reason are words of ours, unless somebody else's classifier made them up.
 _LONGEST_WORD = 60
@@ -85,12 +84,19 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Stat:
-    """What is known of one model; ``beside`` is the model whose key was refused, where that benched it."""
+    """What is known of one model: of its bench by hand, and of the last one by a failure.
+
+    ``failure`` may be that of another model, whose key it shares; it is ``over`` once the bench was lifted.
+    """
 
     buckets: deque[_Bucket] = field(default_factory=deque)
     cost: float | None = None
-    benched_by: AttemptRecord | None = None
-    beside: str = ""
+    by_hand: AttemptRecord | None = None
+    failure: AttemptRecord | None = None
+    over: bool = False
+
+    def blame(self, record: AttemptRecord) -> None:
+        self.failure, self.over = record, False
 
 
 class Tally:
@@ -128,7 +134,7 @@ class Tally:
         elif outcome == "bench":
             self._laid(stat, record)
         elif outcome == "unbench":
-            stat.benched_by = None
+            stat.by_hand, stat.over = None, True
         if outcome == "ok" or record.input_tokens is not None or record.cost is not None:
             cost = _cost(record)
             if cost is not None:
@@ -152,28 +158,27 @@ class Tally:
             0.0 if stat.cost is None and is_free(spec) else stat.cost,
         )
 
-    def why(self, spec: str) -> Why | None:
+    def why(self, spec: str, *, manual: bool | None = None) -> Why | None:
         """Why a model was benched last; None where it has answered since, was lifted, or never was.
 
         It says nothing of whether the bench has run out meanwhile.
+
+        Args:
+            spec: The model.
+            manual: Whether its live bench is the operator's, where the registry has said so: a lift that is
+                taken back lays an automatic bench anew, and the rows tell of that as of an operator's.
         """
         stat = self._stats.get(spec)
-        if stat is None or stat.benched_by is None:
+        if stat is None:
             return None
-        record = stat.benched_by
-        if record.outcome == "bench":
-            text = _BY_HAND
-        elif stat.beside:
-            text = f"{REASONS['credentials'][0]} for {one_line(stat.beside)}"
-        else:
-            text = reason_words(record.reason, record.status)
-        return Why(
-            text=text,
-            kind=one_line(record.kind, _LONGEST_WORD),
-            reason=one_line(record.reason, _LONGEST_WORD),
-            status=record.status,
-            at=round(record.time.timestamp() * 1000),
-        )
+        if stat.by_hand is not None and manual is not False:
+            return _why(stat.by_hand, "benched by hand")
+        record = stat.failure
+        if record is None or (stat.over and manual is not False):
+            return None
+        if record.model != spec:
+            return _why(record, f"{REASONS['credentials'][0]} for {one_line(record.model)}")
+        return _why(record, reason_words(record.reason, record.status))
 
     def models(self) -> tuple[str, ...]:
         """The specs that rows have named, at most :data:`MODELS`, the one named last at the end."""
@@ -193,10 +198,9 @@ class Tally:
 
     def _laid(self, stat: _Stat, record: AttemptRecord) -> None:
         if record.reason == "operator":
-            stat.benched_by, stat.beside = record, ""
+            stat.by_hand = record
         elif record.reason == "failure":
-            if _is_by_hand(stat):
-                stat.benched_by = None  # it has run out: a failure does not replace a live one
+            stat.by_hand = None  # it has run out: a failure does not replace a live one
             benched = self._benched.setdefault(record.call_id, [])
             if len(benched) < MODELS:
                 benched.append(record.model)
@@ -206,26 +210,30 @@ class Tally:
     def _left(self, stat: _Stat, record: AttemptRecord) -> None:
         """Note why the model is benched, and those that were benched with it for the same key."""
         benched = self._benched.pop(record.call_id, ())
-        # A bench that stood before, and that a request of one's own says nothing about, keeps its reason.
-        if record.benched and not _is_by_hand(stat) and record.kind != ErrorKind.REQUEST_SPECIFIC.value:
-            stat.benched_by, stat.beside = record, ""
+        # A request that was at fault itself says nothing of a bench that stands.
+        if record.benched and stat.by_hand is None and record.kind != ErrorKind.REQUEST_SPECIFIC.value:
+            stat.blame(record)
         for spec in benched:
             other = self._stats.get(spec)
             if other is not None and other is not stat:
-                other.benched_by, other.beside = record, record.model
-
-
-def _is_by_hand(stat: _Stat) -> bool:
-    return stat.benched_by is not None and stat.benched_by.outcome == "bench"
+                other.blame(record)
 
 
 def _answered(stat: _Stat, record: AttemptRecord) -> None:
-    """An answer lifts a bench from before it was asked for, unless it is the operator's; so the reason."""
-    left = stat.benched_by
-    if left is None or _is_by_hand(stat):
-        return
-    if record.latency is None or (record.time - left.time).total_seconds() >= record.latency:
-        stat.benched_by = None
+    """An answer ends a bench by a failure from before it was asked for, and so the reason."""
+    if stat.failure is not None:
+        since = (record.time - stat.failure.time).total_seconds()
+        stat.over = stat.over or record.latency is None or since >= record.latency
+
+
+def _why(record: AttemptRecord, text: str) -> Why:
+    return Why(
+        text=text,
+        kind=one_line(record.kind, _LONGEST_WORD),
+        reason=one_line(record.reason, _LONGEST_WORD),
+        status=record.status,
+        at=round(record.time.timestamp() * 1000),
+    )
 
 
 def _cost(record: AttemptRecord) -> float | None:
