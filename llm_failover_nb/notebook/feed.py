@@ -16,6 +16,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import Literal
 
+from llm_failover_nb.engine.errors import ErrorKind
 from llm_failover_nb.engine.events import AttemptRecord
 from llm_failover_nb.notebook.board import Decision
 from llm_failover_nb.notebook.render.page import one_line
@@ -33,7 +34,7 @@ OPEN_CALLS = 500
 _BENCHES = 2_000
 
 # Of one call: models that are told of one by one, different failures of one model, names in an enumeration.
-_MODELS = 5
+_MODELS = 4
 _FAILURES = 3
 _NAMES = 3
 
@@ -49,16 +50,16 @@ _DID: Mapping[str, str] = MappingProxyType(
         "server_error": "had an error of its own",
         "timeout": "did not answer in time",
         "connection": "could not be reached",
-        "malformed": "sent something that is no answer",
-        "cut": "broke off amid its answer",
+        "malformed": "sent something other than an answer",
+        "cut": "broke off mid-answer",
         "empty": "said nothing",
-        "quota": "had used up its quota",
+        "quota": "said that the account's quota is used up",
         "credentials": "refused the key",
         "region": "is not served from here",
-        "permission": "refused access with this key",
-        "model_gone": "is not known to its provider",
+        "permission": "refused this key access",
+        "model_gone": "is unknown to its provider",
         "not_installed": "is not installed",
-        "context_length": "could not take so long a prompt",
+        "context_length": "could not take a prompt this long",
         "content_filter": "refused the prompt by its content filter",
         "bad_request": "refused the request",
         "invalid_answer": "gave an answer that did not pass the check",
@@ -204,7 +205,7 @@ class Feed:
         if model is not None:
             _count(model, _did("cut", None) if outcome == "interrupted" else _did(reason, record.status))
         if outcome == "retry":
-            call.tail = "; asking it again"
+            call.tail = "; asking it again" if model is not None else f"; asking {_name(record.model)} again"
             return
         if model is not None and record.benched:
             model.benched_for = record.benched_for
@@ -212,7 +213,7 @@ class Feed:
         call.benched = []
         if outcome == "failover":
             call.tail = f"; asking {_name(record.next_model)}" if record.next_model else ""
-        elif outcome == "interrupted" or reason == "content_filter":
+        elif _ends_the_call(record):
             self._end(record.call_id, "; the call ended there", "failed")
         else:
             self._end(record.call_id, "; no model was left", "failed")
@@ -319,6 +320,15 @@ def _did(reason: str, status: int | None) -> str:
     if status is None or status < _REFUSED:
         return words or "failed"
     return f"answered HTTP {status}" if words is None or reason in _PLAIN else f"{words} (HTTP {status})"
+
+
+def _ends_the_call(record: AttemptRecord) -> bool:
+    """Whether the failure ended its call whatever models were left, as far as its row can tell.
+
+    So it is amid an answer, by a content filter, and where the deadline would pass before a retry.
+    """
+    given_up = not record.benched and record.kind != ErrorKind.REQUEST_SPECIFIC.value
+    return record.outcome == "interrupted" or record.reason == "content_filter" or given_up
 
 
 def _end_of(record: AttemptRecord) -> datetime | None:

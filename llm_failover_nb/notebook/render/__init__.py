@@ -15,6 +15,7 @@ from llm_failover_nb.notebook.render.answer import (
     response_html,
     response_text,
 )
+from llm_failover_nb.notebook.render.board import board_html, board_text
 from llm_failover_nb.notebook.render.failure import failure_html, failure_lines, failure_text
 from llm_failover_nb.notebook.render.progress import left_words, live_html, live_text
 from llm_failover_nb.notebook.render.rows import Row, failed_rows, passed_rows
@@ -51,6 +52,8 @@ __all__ = [
     "answer_html",
     "answer_text",
     "bench_words",
+    "board_html",
+    "board_text",
     "explained_html",
     "explained_text",
     "failed_rows",

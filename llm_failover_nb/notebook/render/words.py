@@ -22,6 +22,7 @@ __all__ = [
     "money_words",
     "one_and_another",
     "reason_words",
+    "time_of_day",
     "words_or_characters",
 ]
 
@@ -83,7 +84,7 @@ def bench_words(bench: BenchedModel, now: datetime, zone: tzinfo | None = None) 
     if bench.until is None:
         return f"benched{by} until lifted"
     left = (bench.until - now).total_seconds()
-    return f"benched{by} until {_time(bench.until, now, zone)}, {duration(left)} left"
+    return f"benched{by} until {time_of_day(bench.until, now, zone)}, {duration(left)} left"
 
 
 def bench_after(record: AttemptRecord, zone: tzinfo | None) -> str:
@@ -92,7 +93,7 @@ def bench_after(record: AttemptRecord, zone: tzinfo | None) -> str:
     if math.isinf(record.benched_for):
         return "benched until lifted"
     until = record.time + timedelta(seconds=record.benched_for)
-    return f"benched for {duration(record.benched_for)}, until {_time(until, record.time, zone)}"
+    return f"benched for {duration(record.benched_for)}, until {time_of_day(until, record.time, zone)}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -139,7 +140,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3_600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
 
 
-def _time(moment: datetime, now: datetime, zone: tzinfo | None) -> str:
-    """A time of day, with its date where it is not soon."""
+def time_of_day(moment: datetime, now: datetime, zone: tzinfo | None) -> str:
+    """A time of day, with its date where it is not soon.
+
+    Args:
+        moment: Which, aware.
+        now: What it is near to or far from, aware.
+        zone: Whose time of day; the machine's own unless given.
+    """
     soon = abs(moment - now) < timedelta(hours=18)
     return f"{moment.astimezone(zone):{'%H:%M:%S' if soon else '%Y-%m-%d %H:%M'}}"
