@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from llm_failover_nb.engine.secret import Secret
     from llm_failover_nb.engine.types import Chunk, Message, Request, Response, Usage
     from llm_failover_nb.notebook.frames import events_frame
+    from llm_failover_nb.notebook.panel import panel
     from llm_failover_nb.providers.register import register_provider
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "get_failover_observer",
     "is_benched",
     "list_benched",
+    "panel",
     "parse_chain",
     "queued",
     "register_provider",
@@ -118,6 +120,7 @@ _HOME = {
         "engine.secret": "Secret",
         "engine.types": "Chunk Message Request Response Usage",
         "notebook.frames": "events_frame",
+        "notebook.panel": "panel",
         "providers.register": "register_provider",
     }.items()
     for name in names.split()

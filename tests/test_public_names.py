@@ -21,7 +21,7 @@ CONTRACT = """
     ErrorKind EventLog FailoverError FailoverEvent Message Model Policy ProviderError ProviderInfo
     Registry Request Response Secret StreamInterrupted Usage Verdict bench_model classify events_frame
     explain failover_model get_failover_defaults get_failover_observer is_benched list_benched
-    parse_chain queued register_provider set_failover_defaults set_failover_observer unbench_model
+    panel parse_chain queued register_provider set_failover_defaults set_failover_observer unbench_model
 """
 
 

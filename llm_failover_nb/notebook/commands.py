@@ -66,6 +66,7 @@ COMMANDS: tuple[Command, ...] = (
         "the providers, aliases and models there are, or those that match",
         "%llm models groq",
     ),
+    Command("panel", "", "a live panel: models, benches and chains, to see and to change while a cell waits"),
     Command("events", "", "every attempt and bench change, as a DataFrame"),
     Command(
         "explain",

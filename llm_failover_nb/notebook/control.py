@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
+from IPython.display import display
 
 from llm_failover_nb.engine.bench import process_benches
 from llm_failover_nb.engine.chain import parse_chain, process_registry
@@ -30,6 +31,7 @@ from llm_failover_nb.notebook.inventory import Inventory, matching, served_here
 from llm_failover_nb.notebook.inventory import nearest as nearest_model
 from llm_failover_nb.notebook.live import CellScreen, Live
 from llm_failover_nb.notebook.nest import nest
+from llm_failover_nb.notebook.operations import Operations
 from llm_failover_nb.notebook.state import State, default_choice
 from llm_failover_nb.notebook.text import plain
 from llm_failover_nb.notebook.trusting import trust_project, withdraw_trust
@@ -82,6 +84,7 @@ class Control:
     def __init__(self, shell: InteractiveShell, state: State) -> None:
         self._shell = shell
         self._state = state
+        self._operations = Operations(state)
 
     def run(self, line: str) -> pd.DataFrame | None:
         """Do what a line says.
@@ -98,6 +101,7 @@ class Control:
             "bench": self._bench,
             "unbench": self._unbench,
             "models": self._models,
+            "panel": self._panel,
             "explain": self._explain,
             "config": self._config,
             "trust": self._trust,
@@ -140,35 +144,19 @@ class Control:
             return
         name, specs = pair
         if name and not specs:
-            self._forget_chain(name)
+            _say(self._operations.forget_chain(name).text)
             return
         if not specs:
             raise ArgumentError(
                 f"{' '.join(words)!r} names no model: write provider/model, or a chain's name"
             )
-        chain = parse_chain(specs)
-        said = ", ".join(model.spec for model in chain.models)
         if name:
-            self._state.session.set(f"chains.{name}", specs)
-            process_registry.alias(name, specs)
-            _say(f"{name} is {said}; write %%llm chain={name}")
+            _say(f"{self._operations.name_chain(name, specs).text}; write %%llm chain={name}")
         else:
-            self._state.session.set("chain", specs)
-            _say(f"cells that name no chain ask {said}")
-        for model in chain.models:
+            _say(self._operations.default_chain(specs).text)
+        for model in parse_chain(specs).models:
             if (missing := missing_key(model.provider)) is not None:
                 _say(f"  {model.spec} has no key yet: set {missing}")
-
-    def _forget_chain(self, name: str) -> None:
-        chains = self._state.session.values
-        if f"chains.{name}" not in chains:
-            known = [key.removeprefix("chains.") for key in chains if key.startswith("chains.")]
-            near = nearest(name, known)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ArgumentError(f"{name!r} is no chain that this notebook has named{hint}")
-        self._state.session.unset(f"chains.{name}")
-        process_registry.unalias(name)
-        _say(f"{name} is forgotten here")
 
     def _chains(self) -> None:
         settings = self._state.settings()
@@ -195,8 +183,7 @@ class Control:
         specs = self._specs(text)
         for spec in specs:
             process_registry.model(spec)
-        for spec in specs:
-            process_benches.bench(spec, for_=seconds)
+        self._operations.bench(specs, for_=seconds)
         now = process_benches.clock.now()
         laid = {bench.model: bench for bench in process_benches.list()}
         for spec in specs:
@@ -217,6 +204,13 @@ class Control:
         raise ArgumentError(f"{text!r} names no model: write provider/model, such as openai/gpt-x")
 
     # What there is, and what happened
+
+    def _panel(self, _: tuple[str, ...]) -> None:
+        try:
+            from llm_failover_nb.notebook.panel import panel_of  # ipywidgets, on first use
+        except ImportError as error:
+            raise UsageError(str(error)) from None
+        display(panel_of(self._state))  # type: ignore[no-untyped-call]  # IPython's
 
     def _models(self, words: tuple[str, ...]) -> None:
         text, settings = parse_optional("models", words), self._state.settings()

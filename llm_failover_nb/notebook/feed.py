@@ -174,6 +174,10 @@ class Feed:
         """
         return [_decision(number, told) for number, told in reversed(self._told.items())]
 
+    def going_on(self) -> set[int]:
+        """The calls whose rows have not said yet how they ended."""
+        return set(self._calls)
+
     def gone(self, call: int) -> None:
         """A call has ended without a row that says so, as one does that is cancelled while it waits.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
     from IPython.lib.pretty import RepresentationPrinter
 
-__all__ = ["LLM", "CellFailed", "load", "unload"]
+__all__ = ["LLM", "CellFailed", "load", "state_of", "unload"]
 
 _NAME = "llm"
 
@@ -224,6 +224,8 @@ class LLM:
         error = (result.error_in_exec or result.error_before_exec) if result is not None else None
         self.state.error = error or self.state.error
         self.state.failures = of_plain_cell(error) or self.state.failures
+        if self.state.panel is not None:
+            self.state.panel.refresh()  # the cell may have named a chain, or set a key
 
 
 def load(shell: InteractiveShell) -> None:
@@ -242,6 +244,12 @@ def unload(shell: InteractiveShell) -> None:
         llm.uninstall()
         # The manager keeps what was registered as a function on an object of its own, too.
         vars(manager.user_magics).pop(_NAME, None)
+
+
+def state_of(shell: InteractiveShell) -> State | None:
+    """What the magics of a shell know; ``None`` where they are not loaded."""
+    owner = _owner(shell.magics_manager.magics["line"].get(_NAME))
+    return owner.state if owner is not None else None
 
 
 def _owner(magic: object) -> LLM | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.engine.errors import FailoverError
@@ -19,6 +19,9 @@ from llm_failover_nb.providers import local
 from llm_failover_nb.providers.endpoint import secret_in
 from llm_failover_nb.providers.presets import PRESETS
 from llm_failover_nb.settings import CELL_POLICY, Session, Settings, load_settings, untrusted_words
+
+if TYPE_CHECKING:
+    from llm_failover_nb.notebook.panel import Panel
 
 __all__ = ["Choice", "State", "default_choice", "policy_of"]
 
@@ -42,6 +45,7 @@ class State:
         self.session = Session()
         self.failures: Failures | None = None
         self.error: BaseException | None = None
+        self.panel: Panel | None = None
         self._file = SettingsFile(process_registry)
         self._keys: dict[str, Secret | None] = {}
 
@@ -74,7 +78,10 @@ class State:
             return False  # the cell will say what is wrong with them
 
     def withdraw(self) -> None:
-        """Take back what the settings and the notebook's named chains brought into the registry."""
+        """Close the panel; take back what the settings and named chains brought into the registry."""
+        if self.panel is not None:
+            self.panel.close()
+            self.panel = None
         self._file.follow(Settings())
         for name in self.session.values:
             table, _, chain = name.partition(".")

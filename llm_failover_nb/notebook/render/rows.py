@@ -66,7 +66,7 @@ def failed_rows(attempts: Sequence[AttemptRecord], zone: tzinfo | None = None) -
     """
     rows = []
     for position in dict.fromkeys(record.position for record in attempts):
-        asked = [record for record in attempts if record.position == position and record.attempt]
+        asked = [record for record in attempts if record.position == position and _was_heard(record)]
         if asked and asked[-1].outcome != "ok":
             row = _failed_row(asked[-1], len(asked), zone)
             rows.append(replace(row, note=notes_of(asked).get(row.model, "")))
@@ -99,7 +99,7 @@ def passed_rows(
     for position, spec in enumerate(specs[:last]):
         records = [record for record in attempts if record.position == position]
         bench = bench_words(benches[spec], now, zone) if spec in benches else ""
-        if any(record.attempt for record in records):
+        if any(map(_was_heard, records)):
             if bench:
                 rows.append(Row(spec, bench, benched=True, bench=bench))
             continue
@@ -108,11 +108,18 @@ def passed_rows(
         elif bench:
             then = f"%llm unbench {spec} lifts it"
             rows.append(Row(spec, bench, then=then, asked=False, benched=True, bench=bench))
+        elif any(record.attempt for record in records):
+            rows.append(Row(spec, "benched by hand while it was asked", asked=False))
         elif records:
             rows.append(Row(spec, "benched while the call ran", asked=False))
         else:
             rows.append(Row(spec, "its bench ran out, and another call is trying it", asked=False))
     return tuple(rows)
+
+
+def _was_heard(record: AttemptRecord) -> bool:
+    """Whether an attempt came to its own end: not where the operator benched the model meanwhile."""
+    return bool(record.attempt) and record.outcome != "skipped"
 
 
 def not_asked(passed: Sequence[Row]) -> tuple[Row, ...]:

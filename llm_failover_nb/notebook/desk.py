@@ -1,0 +1,378 @@
+"""The control room of one notebook: fills the board that panels show, and carries out their edits.
+
+What it shows it asks of the engine's public things; what it changes goes through `operations.py`. How it
+looks is the browser's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from llm_failover_nb.engine.bench import BenchStanding, process_benches
+from llm_failover_nb.engine.chain import Chain, parse_chain, process_registry
+from llm_failover_nb.engine.errors import ChainSpecError, FailoverError
+from llm_failover_nb.engine.events import process_log
+from llm_failover_nb.engine.locks import new_rlock
+from llm_failover_nb.engine.roster import RunningCall
+from llm_failover_nb.notebook import edits
+from llm_failover_nb.notebook.board import (
+    PROTOCOL,
+    Board,
+    ChainRow,
+    Defaults,
+    ModelRow,
+    Running,
+    State,
+    Undo,
+)
+from llm_failover_nb.notebook.feed import Feed
+from llm_failover_nb.notebook.operations import (
+    Done,
+    OperationRefused,
+    Operations,
+    defaults_version,
+    version_of,
+)
+from llm_failover_nb.notebook.render.page import one_line
+from llm_failover_nb.notebook.state import State as NotebookState
+from llm_failover_nb.notebook.state import default_choice, policy_of
+from llm_failover_nb.notebook.tally import WINDOW, Tally
+from llm_failover_nb.settings import Settings
+
+__all__ = ["Desk"]
+
+# Edits that can be taken back one after another; older ones stay.
+_UNDOS = 50
+
+# Chains that only calls have named, the latest.
+_PASSING_CHAINS = 12
+
+_FIXED = "named by a cell or by Python code; to edit it, name it: %llm chain NAME = SPECS"
+_UNREACHABLE = "waits in a thread: it ends before its next attempt or chunk; an interrupt ends it at once"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    id: int
+    done: Done
+
+
+class Desk:
+    """One notebook's.
+
+    Args:
+        state: Its settings, and what it has set.
+    """
+
+    def __init__(self, state: NotebookState) -> None:
+        self._state = state
+        self._operations = Operations(state)
+        self._lock = new_rlock()
+        self._tally = Tally()
+        self._feed = Feed()
+        self._position = 0
+        self._kernel = uuid.uuid4().hex[:12]
+        self._undos: list[_Undo] = []
+        self._edits = 0
+        self._parsed: dict[tuple[str, ...], Chain | None] = {}
+        self._passing: dict[tuple[str, ...], None] = {}
+        self._board: Board | None = None
+        self.trouble = ""
+        """What went wrong in the panel itself, in words."""
+
+    @property
+    def kernel(self) -> str:
+        """What tells this kernel from the one before a restart."""
+        return self._kernel
+
+    # What is shown
+
+    def board(self) -> Board:
+        """How everything stands now; the same object as before where nothing has changed."""
+        with self._lock:
+            calls = self._follow()
+            board = self._filled(calls)
+            if self._board is not None and _content(board) == _content(self._board):
+                return self._board
+            self._board = board
+            return board
+
+    def _follow(self) -> list[RunningCall]:
+        """Take in what is new in the log; the calls that run."""
+        known = self._feed.going_on()
+        calls = process_benches.roster.calls()
+        self._read_log()
+        # What had begun before and did not run any more has said all it had to say.
+        for call in known - {call.id for call in calls}:
+            self._feed.gone(call)
+        return calls
+
+    def _read_log(self) -> None:
+        rows, self._position = process_log.since(self._position)
+        for row in rows:
+            self._tally.add(row)
+            self._feed.add(row)
+            if row.chain:
+                specs = tuple(row.chain.split(","))
+                self._passing.pop(specs, None)
+                self._passing[specs] = None
+                if len(self._passing) > _PASSING_CHAINS:
+                    del self._passing[next(iter(self._passing))]
+
+    def _filled(self, calls: Sequence[RunningCall]) -> Board:
+        trouble = self.trouble
+        try:
+            settings = self._state.settings()
+        except FailoverError as error:
+            settings, trouble = Settings(), trouble or f"the settings cannot be read: {error}"
+        now = process_benches.clock.now()
+        chains = self._chains(settings)
+        last = self._undos[-1] if self._undos else None
+        return {
+            "protocol": PROTOCOL,
+            "kernel": self._kernel,
+            "revision": self._board["revision"] + 1 if self._board is not None else 1,
+            "now": _milliseconds(now),
+            "window": WINDOW,
+            "models": self._models(chains, now),
+            "chains": chains,
+            "defaults": _defaults(settings),
+            "running": [_running(call) for call in calls],
+            "feed": self._feed.decisions(),
+            "undo": Undo(id=last.id, text=one_line(last.done.name)) if last is not None else None,
+            "store": "",
+            "trouble": one_line(trouble),
+        }
+
+    def _models(self, chains: Sequence[ChainRow], now: datetime) -> list[ModelRow]:
+        standings = {standing.model: standing for standing in process_benches.standings()}
+        specs = {spec: None for chain in chains for spec in chain["specs"]}
+        specs |= dict.fromkeys((*standings, *self._tally.models()))
+        providers = self._providers()
+        return [self._model(spec, standings.get(spec), providers.get(spec), now) for spec in sorted(specs)]
+
+    def _model(self, spec: str, standing: BenchStanding | None, provider: object, now: datetime) -> ModelRow:
+        figures = self._tally.figures(spec, now)
+        missing: object = getattr(provider, "missing_key", None)
+        state = _state(standing, has_key=missing is None)
+        until = standing.until if standing is not None else None
+        return {
+            "spec": one_line(spec),
+            "state": state,
+            "until": None if until is None else _milliseconds(until),
+            "fails": standing.consecutive_fails if standing is not None else 0,
+            "why": self._tally.why(spec, manual=standing is not None and standing.manual),
+            "missing": missing if isinstance(missing, str) else "",
+            "calls": figures.calls,
+            "answered": figures.answered,
+            "latency": figures.latency,
+            "cost": figures.cost,
+            "edited": str(standing.edited if standing is not None else 0),
+        }
+
+    def _providers(self) -> dict[str, object]:
+        """Who answers for each model, as far as somebody has named it in a chain."""
+        chains = (*process_benches.roster.chains(), *filter(None, self._parsed.values()))
+        return {model.spec: model.provider for chain in chains for model in chain.models}
+
+    # Chains
+
+    def _chains(self, settings: Settings) -> list[ChainRow]:
+        default, note = default_choice(settings).chain, default_choice(settings).note
+        named = self._named(settings)
+        texts = {name: named[name] for name in sorted(named, key=lambda name: (name != default, name))}
+        if default not in texts:
+            texts = {"": default, **texts}
+        rows = [
+            self._row(name, text, default=name == default or not name, title=name or "default chain")
+            for name, text in texts.items()
+        ]
+        if note and rows:
+            rows[0]["title"] = "default chain, which nobody has set"
+        known = {tuple(row["specs"]) for row in rows}
+        self._parsed = {specs: chain for specs, chain in self._parsed.items() if specs in known}
+        own = {id(chain) for chain in self._parsed.values()}
+        built = (chain.specs for chain in process_benches.roster.chains() if id(chain) not in own)
+        passing = dict.fromkeys((*reversed(self._passing), *built))
+        others = [specs for specs in passing if specs not in known][:_PASSING_CHAINS]
+        return rows + [self._passing_row(specs) for specs in others]
+
+    @staticmethod
+    def _named(settings: Settings) -> Mapping[str, str]:
+        """The chains that have a name; an alias of one model is none, unless it was named as a chain."""
+        try:
+            known = process_registry.aliases()
+        except FailoverError:
+            return {}
+        return {name: text for name, text in known.items() if "," in text or name in settings.chains}
+
+    def _row(self, name: str, text: str, *, default: bool, title: str) -> ChainRow:
+        try:
+            specs: tuple[str, ...] = tuple(process_registry.expand(text))
+            fixed = "" if self._chain(specs) is not None else "a provider of it is not known"
+        except ChainSpecError as error:
+            specs, fixed = (), one_line(str(error))
+        return _chain_row(name, title, specs, default=default, next_=self._first(specs), fixed=fixed)
+
+    def _passing_row(self, specs: tuple[str, ...]) -> ChainRow:
+        label = ",".join(specs)
+        return _chain_row(
+            label, ", then ".join(specs), specs, default=False, next_=self._first(specs), fixed=_FIXED
+        )
+
+    def _first(self, specs: tuple[str, ...]) -> int | None:
+        chain = self._chain(specs) if specs else None
+        return None if chain is None else chain.first_asked()
+
+    def _chain(self, specs: tuple[str, ...]) -> Chain | None:
+        if specs not in self._parsed:
+            held = next((c for c in process_benches.roster.chains() if c.specs == specs), None)
+            try:
+                self._parsed[specs] = held or parse_chain(specs)
+            except FailoverError:
+                self._parsed[specs] = None  # of a registry that is not the process's own
+        return self._parsed[specs]
+
+    # What is changed
+
+    def carry_out(self, edit: edits.Edit) -> str:
+        """Do what an edit says, if it fits how things stand; how they stand then, in words.
+
+        Raises:
+            FailoverError, ValueError: When it is refused; nothing has been changed.
+        """
+        with self._lock:
+            if isinstance(edit, edits.TakeBack):
+                return self._take_back(edit.edit)
+            done = self._done(edit)
+            if done.undo is not None:
+                self._edits += 1
+                self._undos = [*self._undos, _Undo(self._edits, done)][-_UNDOS:]
+            return one_line(done.text)
+
+    def _done(self, edit: edits.Edit) -> Done:
+        operations = self._operations
+        match edit:
+            case edits.Bench(spec, for_, until):
+                self._check_model(spec, edit.edited)
+                if until is not None and until < process_benches.clock.now():
+                    raise OperationRefused(f"{until.astimezone():%H:%M:%S} is over: give a later time")
+                return operations.bench([spec], for_=for_, until=until)
+            case edits.Extend(spec, for_):
+                self._check_model(spec, edit.edited)
+                return operations.extend(spec, for_)
+            case edits.Lift(spec):
+                self._check_model(spec, edit.edited)
+                return operations.lift([spec])
+            case edits.LiftAll():
+                return operations.lift_all()
+            case edits.SetChain(name, specs):
+                return self._set_chain(name, specs, edit.edited)
+            case edits.SetDefault(name):
+                row = self._check_chain(name, edit.edited)
+                return operations.default_chain(name or ",".join(row["specs"]))
+            case edits.SetDefaults(cooldown, max_retries):
+                if edit.edited != defaults_version(policy_of(self._state.settings())):
+                    raise OperationRefused("the defaults have been changed since; look at them again")
+                return operations.defaults(cooldown=cooldown, max_retries=max_retries)
+            case edits.Cancel(call):
+                return operations.cancel(call)
+            case edits.Hello():
+                return Done("")
+            case edits.TakeBack():
+                raise AssertionError("taken back by its number")
+        assert_never(edit)
+
+    def _take_back(self, number: int) -> str:
+        if not self._undos:
+            raise OperationRefused("there is nothing to take back")
+        last = self._undos[-1]
+        if last.id != number or last.done.undo is None:
+            raise OperationRefused(f"another edit was made since: {last.done.name}; take that back first")
+        self._undos.pop()
+        return f"{last.done.undo()}: {one_line(last.done.name)}"
+
+    def _set_chain(self, name: str, specs: Sequence[str], edited: str) -> Done:
+        row = self._check_chain(name, edited)
+        if row["fixed"]:
+            raise OperationRefused(f"this chain cannot be edited here: {row['fixed']}")
+        entries = [spec.strip() for spec in specs]
+        if not any(entries):
+            raise OperationRefused("a chain has one model at least: add another before you remove this one")
+        text = ",".join(entries)
+        if name:
+            return self._operations.name_chain(name, text)
+        return self._operations.default_chain(text)
+
+    def _check_model(self, spec: str, edited: str) -> None:
+        board = self._board or self.board()
+        if spec not in {row["spec"] for row in board["models"]}:
+            raise OperationRefused(f"{one_line(spec)!r} is no model of this panel")
+        if edited != str(process_benches.remembered(spec).edited):
+            raise OperationRefused(f"{spec} has been benched or lifted by hand since; look at it again")
+
+    def _check_chain(self, name: str, edited: str) -> ChainRow:
+        rows = {row["name"]: row for row in self._chains(self._state.settings())}
+        if name not in rows:
+            raise OperationRefused(f"{one_line(name)!r} is no chain any more")
+        row = rows[name]
+        if edited != row["edited"]:
+            raise OperationRefused(f"{row['title']} has been changed since; look at it again")
+        return row
+
+
+def _content(board: Board) -> Mapping[str, object]:
+    return {key: value for key, value in board.items() if key not in {"now", "revision"}}
+
+
+def _chain_row(
+    name: str, title: str, specs: Sequence[str], *, default: bool, next_: int | None, fixed: str
+) -> ChainRow:
+    return {
+        "name": name,
+        "title": one_line(title),
+        "specs": [one_line(spec) for spec in specs],
+        "default": default,
+        "next": next_,
+        "fixed": fixed,
+        "edited": version_of(specs),
+    }
+
+
+def _state(standing: BenchStanding | None, *, has_key: bool) -> State:
+    if standing is not None and standing.state == "benched":
+        return "manual" if standing.manual else "benched"
+    if not has_key:
+        return "no_key"
+    return standing.state if standing is not None else "ready"
+
+
+def _defaults(settings: Settings) -> Defaults:
+    policy = policy_of(settings)
+    return {
+        "cooldown": policy.cooldown,
+        "max_retries": policy.max_retries,
+        "edited": defaults_version(policy),
+    }
+
+
+def _running(call: RunningCall) -> Running:
+    return {
+        "id": call.id,
+        "cell": call.cell,
+        "specs": [one_line(spec) for spec in call.specs],
+        "model": one_line(call.model),
+        "attempt": call.attempt,
+        "since": _milliseconds(call.began),
+        "waiting": None if call.waits_until is None else _milliseconds(call.waits_until),
+        "fixed": "" if call.reachable else _UNREACHABLE,
+    }
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
