@@ -90,6 +90,11 @@ class Desk:
         """What tells this kernel from the one before a restart."""
         return self._kernel
 
+    def look_again(self) -> None:
+        """Forget what is known of providers: a cell may have registered one anew."""
+        with self._lock:
+            self._parsed.clear()
+
     # What is shown
 
     def board(self) -> Board:
@@ -151,9 +156,9 @@ class Desk:
 
     def _models(self, chains: Sequence[ChainRow], now: datetime) -> list[ModelRow]:
         standings = {standing.model: standing for standing in process_benches.standings()}
-        specs = {spec: None for chain in chains for spec in chain["specs"]}
-        specs |= dict.fromkeys((*standings, *self._tally.models()))
         providers = self._providers()
+        of_chains = {spec for chain in chains for spec in chain["specs"]}
+        specs = {*of_chains, *providers, *standings, *self._tally.models()}
         return [self._model(spec, standings.get(spec), providers.get(spec), now) for spec in sorted(specs)]
 
     def _model(self, spec: str, standing: BenchStanding | None, provider: object, now: datetime) -> ModelRow:

@@ -51,10 +51,12 @@ OPTIONAL = (
     Package("jupyterlab", "4.2", "lab", "JupyterLab"),
     Package("pandas", "2.2", "frames", "%llm events as a DataFrame"),
     Package("genai-prices", "0.1", "cost", "what an answer costs"),
+    Package("anywidget", "0.9.13", "panel", "%llm panel"),
+    Package("ipywidgets", "8.1", "panel", "%llm panel"),
     Package("nest-asyncio2", "1.7", "nest", "%llm nest"),
     Package("xllamacpp", "2026.1", "local", "models on this machine"),
     # Brought by nobody of ours, and often the reason for something.
-    *map(Package, ("anywidget", "ipywidgets", "nest-asyncio", "uvloop")),
+    *map(Package, ("nest-asyncio", "uvloop")),
 )
 """What adds to a notebook, or has a say in how it runs."""
 

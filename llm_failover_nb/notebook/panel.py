@@ -70,6 +70,7 @@ class Panel(anywidget.AnyWidget):
 
     def refresh(self) -> None:
         """Look at everything anew: something may have changed of which nobody tells."""
+        self._desk.look_again()
         self._publisher.wake()
 
     def close(self) -> None:
@@ -91,7 +92,7 @@ class Panel(anywidget.AnyWidget):
             edit = read_message(content).edit
             if isinstance(edit, Hello):
                 return {"outcome": "here", "now": self._now(), "kernel": self._desk.kernel}
-            return {"outcome": "done", "text": self._desk.carry_out(edit)}
+            text, self._desk.trouble = self._desk.carry_out(edit), ""
         except (FailoverError, ValueError) as error:
             return {"outcome": "refused", "text": one_line(str(error))}
         except Exception as error:
@@ -99,6 +100,7 @@ class Panel(anywidget.AnyWidget):
             logger.exception("an edit of the panel failed")
             self._desk.trouble = f"an edit failed in the panel itself: {type(error).__name__}: {error}"
             return {"outcome": "refused", "text": one_line(self._desk.trouble)}
+        return {"outcome": "done", "text": text}
 
     @staticmethod
     def _now() -> int:
@@ -107,8 +109,14 @@ class Panel(anywidget.AnyWidget):
     # Publishing, on the publisher's thread
 
     def _publish(self) -> float | None:
-        board = self._desk.board()
-        if board["revision"] != self.board["revision"]:
+        try:
+            board = self._desk.board()
+        except Exception as error:
+            logger.exception("a panel could not be brought up to date")
+            trouble = one_line(f"this is not up to date: {type(error).__name__}: {error}")
+            self.board = {**self.board, "trouble": trouble}
+            return None
+        if board != self.board:
             self.board = dict(board)
         return None if self._snapshot is None else self._snapshot.update(board)
 

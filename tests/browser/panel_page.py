@@ -134,7 +134,9 @@ class PanelPage:
 
     def focus(self) -> str:
         """What the focused element is called."""
-        script = "() => { const e = document.activeElement; return e.getAttribute('aria-label') ?? e.textContent }"
+        script = (
+            "() => { const e = document.activeElement; return e.getAttribute('aria-label') ?? e.textContent }"
+        )
         return str(self.page.evaluate(script))
 
 
@@ -165,7 +167,15 @@ def model(spec: str, state: State = "ready", **changes: object) -> ModelRow:
 
 
 def chain(name: str, specs: list[str], **changes: object) -> ChainRow:
-    row = {"name": name, "title": name, "specs": specs, "default": False, "next": 0, "fixed": "", "edited": f"{name}-1"}
+    row = {
+        "name": name,
+        "title": name,
+        "specs": specs,
+        "default": False,
+        "next": 0,
+        "fixed": "",
+        "edited": f"{name}-1",
+    }
     return cast("ChainRow", row | changes)
 
 
@@ -221,30 +231,65 @@ def quiet() -> Board:
         chain("prod", ["openai/gpt-5.2", "anthropic/claude-sonnet-5", "ollama/qwen3:8b"], default=True),
         chain("cheap", ["openai/gpt-5.2-mini", "gemini/gemini-3-flash"]),
     ]
-    return board(rows, chains=chains, feed=[decision(1, "cell 3 asked openai/gpt-5.2, which answered in 1.2 s")])
+    return board(
+        rows, chains=chains, feed=[decision(1, "cell 3 asked openai/gpt-5.2, which answered in 1.2 s")]
+    )
 
 
 def outage() -> Board:
     """A provider is down, a call runs, the operator has begun to step in."""
     rows = [
-        model("openai/gpt-5.2", "benched", until=NOW + 272_000, calls=42, answered=31, latency=1.24, cost=1.8321),
+        model(
+            "openai/gpt-5.2", "benched", until=NOW + 272_000, calls=42, answered=31, latency=1.24, cost=1.8321
+        ),
         model("openai/gpt-5.2-mini", "manual", until=None, calls=12, answered=12, latency=0.61, cost=0.0412),
         model("anthropic/claude-sonnet-5", calls=27, answered=27, latency=1.9, cost=0.488),
-        model("gemini/gemini-3-flash", "due", fails=1, why=why("the connection broke off", ago=190), calls=4, answered=3),
-        model("mistral/mistral-large", "no_key", missing="MISTRAL_API_KEY", calls=0, answered=0, latency=None, cost=None),
-        model("groq/llama-4-70b", "probing", fails=2, why=why("too many requests, HTTP 429", ago=75), calls=9, answered=6),
+        model(
+            "gemini/gemini-3-flash",
+            "due",
+            fails=1,
+            why=why("the connection broke off", ago=190),
+            calls=4,
+            answered=3,
+        ),
+        model(
+            "mistral/mistral-large",
+            "no_key",
+            missing="MISTRAL_API_KEY",
+            calls=0,
+            answered=0,
+            latency=None,
+            cost=None,
+        ),
+        model(
+            "groq/llama-4-70b",
+            "probing",
+            fails=2,
+            why=why("too many requests, HTTP 429", ago=75),
+            calls=9,
+            answered=6,
+        ),
         model("ollama/qwen3:8b", calls=2, answered=2, latency=4.2, cost=0.0),
     ]
     specs = ["openai/gpt-5.2", "anthropic/claude-sonnet-5", "ollama/qwen3:8b"]
     chains = [
         chain("prod", specs, default=True, next=1),
         chain("cheap", ["openai/gpt-5.2-mini", "gemini/gemini-3-flash", "groq/llama-4-70b"], next=1),
-        chain("pyproject", ["mistral/mistral-large"], next=None, fixed="It stands in pyproject.toml: change it there."),
+        chain(
+            "pyproject",
+            ["mistral/mistral-large"],
+            next=None,
+            fixed="It stands in pyproject.toml: change it there.",
+        ),
     ]
     feed = [
         decision(9, "cell 12 asks anthropic/claude-sonnet-5, attempt 2", open=True),
         decision(8, "openai/gpt-5.2-mini benched by hand until lifted", tone="edit"),
-        decision(7, "openai/gpt-5.2 answered 503 three times, benched 5 min, anthropic/claude-sonnet-5 answered", tone="failed"),
+        decision(
+            7,
+            "openai/gpt-5.2 answered 503 three times, benched 5 min, anthropic/claude-sonnet-5 answered",
+            tone="failed",
+        ),
         decision(6, "groq/llama-4-70b answered 429, benched 1 min, ollama/qwen3:8b answered", tone="failed"),
         decision(5, "gemini/gemini-3-flash answered its probe, its bench is over", tone="recovered"),
         decision(4, "gemini/gemini-3-flash broke off, benched 1 min", tone="failed"),
@@ -252,9 +297,21 @@ def outage() -> Board:
         decision(2, "cooldown 60 s", tone="edit"),
         decision(1, "cell 3 asked openai/gpt-5.2, which answered in 1.2 s"),
     ]
-    running = [call(), call(42, cell="In [13], row 17 of 400", model="openai/gpt-5.2", attempt=1, waiting=NOW + 4000, since=NOW - 71_000)]
+    running = [
+        call(),
+        call(
+            42,
+            cell="In [13], row 17 of 400",
+            model="openai/gpt-5.2",
+            attempt=1,
+            waiting=NOW + 4000,
+            since=NOW - 71_000,
+        ),
+    ]
     undo = {"id": 9, "text": "openai/gpt-5.2-mini benched by hand until lifted"}
-    return board(rows, chains=chains, feed=feed, running=running, undo=undo, store="two other kernels (redis://…/0)")
+    return board(
+        rows, chains=chains, feed=feed, running=running, undo=undo, store="two other kernels (redis://…/0)"
+    )
 
 
 def thousand(number: int = 1000) -> Board:
@@ -269,7 +326,9 @@ def thousand(number: int = 1000) -> Board:
         for place in range(number)
     ]
     specs = [row["spec"] for row in rows[:3]]
-    return board(rows, chains=[chain("prod", specs, default=True), *(chain(f"chain-{n}", specs) for n in range(20))])
+    return board(
+        rows, chains=[chain("prod", specs, default=True), *(chain(f"chain-{n}", specs) for n in range(20))]
+    )
 
 
 def size(message: object) -> int:

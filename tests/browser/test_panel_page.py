@@ -67,7 +67,9 @@ class TestModels:
         """The header says what there is without a look at the rows."""
         panel = PanelPage.open(page, outage())
 
-        expect(page.locator(".lf-summary")).to_have_text("2 ready · 2 benched · 1 due for a probe · 1 probing · 1 no key")
+        expect(page.locator(".lf-summary")).to_have_text(
+            "2 ready · 2 benched · 1 due for a probe · 1 probing · 1 no key"
+        )
         expect(panel.status).to_have_text("81 of 96 calls answered in the last 5 min · $2.39 so far")
 
     def test_a_row_tells_all(self, page: Page) -> None:
@@ -75,7 +77,9 @@ class TestModels:
         panel = PanelPage.open(page, board([model(GPT, "benched", latency=1.24, cost=1.8321)]))
 
         row = panel.row(GPT)
-        expect(row.locator(".lf-state")).to_contain_text("Benched 5:00an error of the provider's own, HTTP 503")
+        expect(row.locator(".lf-state")).to_contain_text(
+            "Benched 5:00an error of the provider's own, HTTP 503"
+        )
         assert ["3", "97 % of 42", "1.2 s", "$1.83"] == row.locator(".lf-figure").all_text_contents()
 
     def test_what_nobody_knows_is_a_dash(self, page: Page) -> None:
@@ -86,7 +90,9 @@ class TestModels:
 
     def test_what_needs_attention_stands_first(self, page: Page) -> None:
         """Benched models come before ready ones, names in their order."""
-        PanelPage.open(page, board([model("b/10"), model("b/9"), model("z/x", "benched"), model("a/x", "no_key")]))
+        PanelPage.open(
+            page, board([model("b/10"), model("b/9"), model("z/x", "benched"), model("a/x", "no_key")])
+        )
 
         assert ["z/x", "a/x", "b/9", "b/10"] == specs(page)
 
@@ -253,7 +259,8 @@ class TestEdits:
     """What is sent, and what is said about it."""
 
     @pytest.mark.parametrize(
-        ("label", "seconds"), [("1 min", 60), ("5 min", 300), ("30 min", 1800), ("1 hour", 3600), ("Until lifted", None)]
+        ("label", "seconds"),
+        [("1 min", 60), ("5 min", 300), ("30 min", 1800), ("1 hour", 3600), ("Until lifted", None)],
     )
     def test_bench(self, page: Page, label: str, seconds: int | None) -> None:
         """A ready model is benched for a time, with the version that was seen."""
@@ -310,7 +317,9 @@ class TestEdits:
 
     def test_cancel(self, page: Page) -> None:
         """A running call is cancelled by its number; one that cannot be says why."""
-        panel = PanelPage.open(page, board(running=[call(41), call(42, cell="In [9]", fixed="It answers already.")]))
+        panel = PanelPage.open(
+            page, board(running=[call(41), call(42, cell="In [9]", fixed="It answers already.")])
+        )
         panel.button("Cancel the call of In [12]").click()
 
         assert {"command": "cancel", "call": 41} == panel.edit()
@@ -337,7 +346,9 @@ class TestEdits:
         panel.button(f"Lift {GPT}").click()
         page.clock.run_for(1000)
 
-        expect(panel.status).to_have_text(f"Lift {GPT}: the kernel is busy, the edit waits for the running cell.")
+        expect(panel.status).to_have_text(
+            f"Lift {GPT}: the kernel is busy, the edit waits for the running cell."
+        )
 
     def test_a_refusal_says_why(self, page: Page) -> None:
         """The kernel's words stand there, and the row can be edited again."""
@@ -353,7 +364,9 @@ class TestEdits:
         """Each view takes the answers to its own messages."""
         panel = PanelPage.open(page, board([model(GPT, "benched")]))
         panel.button(f"Lift {GPT}").click()
-        page.evaluate("() => window.model.emit('msg:custom', {id: 'other-1', outcome: 'done', text: 'not yours'})")
+        page.evaluate(
+            "() => window.model.emit('msg:custom', {id: 'other-1', outcome: 'done', text: 'not yours'})"
+        )
 
         expect(panel.status).to_have_text(f"Lift {GPT}: pending.")
 
@@ -395,7 +408,9 @@ class TestEdits:
         """What went wrong in the kernel's part stands under the status."""
         PanelPage.open(page, board(trouble="The log cannot be read: it is gone. Run %llm doctor."))
 
-        expect(page.locator(".lf-trouble")).to_have_text("The log cannot be read: it is gone. Run %llm doctor.")
+        expect(page.locator(".lf-trouble")).to_have_text(
+            "The log cannot be read: it is gone. Run %llm doctor."
+        )
 
 
 class TestChains:
@@ -476,7 +491,9 @@ class TestChains:
         field.fill(" d/x ")
         field.press("Enter")
         assert [*self.CHAIN, "d/x"] == panel.edit()["specs"]
-        assert [GPT, SONNET] == page.eval_on_selector_all("datalist option", "options => options.map(o => o.value)")
+        assert [GPT, SONNET] == page.eval_on_selector_all(
+            "datalist option", "options => options.map(o => o.value)"
+        )
         expect(field).to_have_value(" d/x ")
         panel.answer("done", "added")
         expect(field).to_have_value("")
@@ -524,7 +541,9 @@ class TestFeed:
 
     def test_eight_then_the_rest(self, page: Page) -> None:
         """The newest eight are shown, the rest on demand."""
-        PanelPage.open(page, board(feed=[decision(number, f"decision {number}") for number in range(20, 0, -1)]))
+        PanelPage.open(
+            page, board(feed=[decision(number, f"decision {number}") for number in range(20, 0, -1)])
+        )
         assert 8 == page.locator(".lf-feed li").count()
         page.get_by_role("button", name="Show 12 more").click()
 
@@ -666,7 +685,9 @@ class TestHands:
 
         expect(field).to_be_focused()
         expect(field).to_have_value("half a na")
-        assert [2, 4] == page.evaluate("() => [document.activeElement.selectionStart, document.activeElement.selectionEnd]")
+        assert [2, 4] == page.evaluate(
+            "() => [document.activeElement.selectionStart, document.activeElement.selectionEnd]"
+        )
         expect(panel.button(f"5 min: bench {SONNET}")).to_be_visible()
 
     def test_an_update_touches_only_what_changed(self, page: Page) -> None:
@@ -690,7 +711,9 @@ class TestHands:
     def test_keys_stay_in_the_panel(self, page: Page, key: str) -> None:
         """The notebook's command mode does not hear them."""
         panel = PanelPage.open(page, board([model(GPT)]))
-        page.evaluate("() => { window.keys = []; document.addEventListener('keydown', (e) => window.keys.push(e.key)) }")
+        page.evaluate(
+            "() => { window.keys = []; document.addEventListener('keydown', (e) => window.keys.push(e.key)) }"
+        )
         panel.button(f"Bench {GPT}").press(key)
 
         assert [key for key in page.evaluate("() => window.keys") if key != "Shift"] == []
@@ -698,7 +721,9 @@ class TestHands:
     def test_the_notebooks_own_shortcuts_pass(self, page: Page) -> None:
         """Ctrl+S saves the notebook from here, too."""
         panel = PanelPage.open(page, board([model(GPT)]))
-        page.evaluate("() => { window.keys = []; document.addEventListener('keydown', (e) => window.keys.push(e.key)) }")
+        page.evaluate(
+            "() => { window.keys = []; document.addEventListener('keydown', (e) => window.keys.push(e.key)) }"
+        )
         panel.button(f"Bench {GPT}").press("Control+s")
 
         assert "s" in page.evaluate("() => window.keys")
@@ -772,7 +797,16 @@ class TestData:
         """The file holds none of the doors through which text becomes elements."""
         source = (Path(__file__).parents[2] / "llm_failover_nb/notebook/panel.js").read_text(encoding="utf-8")
 
-        doors = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc", "import(")
+        doors = (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "srcdoc",
+            "import(",
+        )
         assert [] == [door for door in doors if door in source]
 
     def test_a_direction_stays_in_its_name(self, page: Page) -> None:
@@ -926,7 +960,11 @@ class TestCost:
         def counted() -> dict[str, float]:
             session.send("HeapProfiler.collectGarbage")
             metrics = session.send("Performance.getMetrics")["metrics"]
-            return {each["name"]: each["value"] for each in metrics if each["name"] in {"Nodes", "JSEventListeners"}}
+            return {
+                each["name"]: each["value"]
+                for each in metrics
+                if each["name"] in {"Nodes", "JSEventListeners"}
+            }
 
         run = "([boards, times]) => { for (let n = 0; n < times; n++) window.model.publish(structuredClone(boards[n % 2])) }"
         page.evaluate(run, [[first, second], 20])

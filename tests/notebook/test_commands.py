@@ -41,7 +41,10 @@ def test_commands(line: str, expected: tuple[str, tuple[str, ...]]) -> None:
         ("chain=a/b hi", ("'chain=a/b'", "%%llm", "prompt below")),
         (
             "qqqq",
-            ("'qqqq'", "chain, bench, unbench, models, panel, events, explain, config, trust, doctor, nest, help"),
+            (
+                "'qqqq'",
+                "chain, bench, unbench, models, panel, events, explain, config, trust, doctor, nest, help",
+            ),
         ),
         ("events now", ("'now'", "%llm events")),
     ],

@@ -201,6 +201,33 @@ def test_settings_that_cannot_be_read_are_said(panel: Panel, settings: Any) -> N
     assert "sim/429" in {row["spec"] for row in board["models"]}
 
 
+def test_provider_that_is_registered_anew_is_seen(panel: Panel, server: FaultServer) -> None:
+    """With its key, or without one."""
+    register = f"fo.register_provider('late', base_url={server.url!r}, key_env='LATE_KEY')"
+    panel.kernel.run(f"{register}\nheld = fo.parse_chain('late/x')\nimport os")
+    before = panel.model("late/x")["state"]
+    panel.kernel.run("os.environ['LATE_KEY'] = 'secret-late-key'")
+    after = panel.model("late/x")["state"]
+    panel.kernel.run("del held, os.environ['LATE_KEY']")
+    assert (before, after) == ("no_key", "ready")
+
+
+def test_call_that_was_cancelled_in_its_backoff_is_told_of_as_ended(panel: Panel) -> None:
+    """No row of the log says so."""
+    panel.kernel.run(
+        "import asyncio\nslow = fo.parse_chain('sim/503x9, sim/echo', backoff=lambda n: 60.0)\n"
+        "task = asyncio.create_task(slow.acomplete('hi'))\n"
+        "while not any(c.waits_until for c in process_benches.roster.calls()): await asyncio.sleep(0.01)"
+    )
+    (going_on,) = [one for one in panel.board["feed"] if one["open"]]
+    (call,) = panel.board["running"]
+    assert call["waiting"] - panel.board["now"] == pytest.approx(60_000, abs=30_000)
+    assert panel.send(command="cancel", call=call["id"])[0] == "done"
+    panel.kernel.run("await asyncio.wait({task})")
+    after = next(one for one in panel.board["feed"] if one["id"] == going_on["id"])
+    assert (after["open"], "the call was cancelled" in after["text"]) == (False, True)
+
+
 # What it changes
 
 
@@ -491,7 +518,21 @@ def test_exception_in_the_panel_is_shown_and_logged(panel: Panel) -> None:
     assert (outcome, "ZeroDivisionError" in text) == ("refused", True)
     assert "ZeroDivisionError" in panel.board["trouble"]
     assert "an edit of the panel failed" in panel.said("said.getvalue()")
-    panel.kernel.run("logger.handlers.clear()")
+    panel.kernel.run("logger.handlers.clear(); del desk.carry_out")
+    panel.send(command="lift_all")
+    assert panel.board["trouble"] == ""
+
+
+def test_exception_while_the_board_is_filled_is_shown(panel: Panel) -> None:
+    """What is there stays, and says that it is old; the next change brings it up to date."""
+    said = panel.said(
+        "models, desk._models = desk._models, lambda *_: 1 / 0\np._publish()\nbroken = p.board\n"
+        "del desk._models\np._publish()\n"
+        "(broken['trouble'], broken['models'] == p.board['models'], p.board['trouble'])"
+    )
+    assert (
+        said.splitlines()[-1] == "('this is not up to date: ZeroDivisionError: division by zero', True, '')"
+    )
 
 
 # The widget
