@@ -9,7 +9,12 @@ import sys
 def said(*arguments: str) -> str:
     """What a Python of its own says, errors included."""
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        [sys.executable, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
     )
     return done.stdout + done.stderr
 
