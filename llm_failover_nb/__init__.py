@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         Chain,
         Registry,
         bench_model,
+        cancel_call,
         failover_model,
         is_benched,
         list_benched,
+        list_running,
         parse_chain,
         unbench_model,
     )
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from llm_failover_nb.engine.model import Model
     from llm_failover_nb.engine.policy import Policy, get_failover_defaults, set_failover_defaults
     from llm_failover_nb.engine.registry import ProviderInfo
+    from llm_failover_nb.engine.roster import RunningCall
     from llm_failover_nb.engine.secret import Secret
     from llm_failover_nb.engine.types import Chunk, Message, Request, Response, Usage
     from llm_failover_nb.notebook.frames import events_frame
@@ -80,11 +83,13 @@ __all__ = [
     "Registry",
     "Request",
     "Response",
+    "RunningCall",
     "Secret",
     "StreamInterrupted",
     "Usage",
     "Verdict",
     "bench_model",
+    "cancel_call",
     "classify",
     "events_frame",
     "explain",
@@ -93,6 +98,7 @@ __all__ = [
     "get_failover_observer",
     "is_benched",
     "list_benched",
+    "list_running",
     "panel",
     "parse_chain",
     "queued",
@@ -106,8 +112,8 @@ _HOME = {
     name: f"{__name__}.{module}"
     for module, names in {
         "engine.bench": "BenchRegistry BenchedModel",
-        "engine.chain": "Chain Registry bench_model failover_model is_benched list_benched parse_chain "
-        "unbench_model",
+        "engine.chain": "Chain Registry bench_model cancel_call failover_model is_benched list_benched "
+        "list_running parse_chain unbench_model",
         "engine.classify": "Verdict classify",
         "engine.errors": "AllModelsFailed ChainSpecError DeadlineExceeded ErrorKind FailoverError "
         "ProviderError StreamInterrupted",
@@ -117,6 +123,7 @@ _HOME = {
         "engine.model": "Model",
         "engine.policy": "Policy get_failover_defaults set_failover_defaults",
         "engine.registry": "ProviderInfo",
+        "engine.roster": "RunningCall",
         "engine.secret": "Secret",
         "engine.types": "Chunk Message Request Response Usage",
         "notebook.frames": "events_frame",

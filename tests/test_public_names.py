@@ -14,14 +14,14 @@ import llm_failover_nb
 from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.providers.presets import PRESETS
 
-# Those of the design, and four more: queued, which makes an observer, the frame of all events, explain, which
-# says what a failure is, and ProviderInfo, a row of Registry.providers().
+# Those of the design, and more: queued, which makes an observer, the frame of all events, explain, which says
+# what a failure is, ProviderInfo, a row of Registry.providers(), the panel, and the calls that run.
 CONTRACT = """
     AllModelsFailed AttemptRecord BenchRegistry BenchedModel Chain ChainSpecError Chunk DeadlineExceeded
     ErrorKind EventLog FailoverError FailoverEvent Message Model Policy ProviderError ProviderInfo
-    Registry Request Response Secret StreamInterrupted Usage Verdict bench_model classify events_frame
+    Registry Request Response RunningCall Secret StreamInterrupted Usage Verdict bench_model cancel_call classify events_frame
     explain failover_model get_failover_defaults get_failover_observer is_benched list_benched
-    panel parse_chain queued register_provider set_failover_defaults set_failover_observer unbench_model
+    list_running panel parse_chain queued register_provider set_failover_defaults set_failover_observer unbench_model
 """
 
 

@@ -38,6 +38,7 @@ from llm_failover_nb.engine.failover import Call, Classify, Entry, Setup
 from llm_failover_nb.engine.model import Model, RequestFields, build_request
 from llm_failover_nb.engine.policy import Backoff, Policy, get_failover_defaults
 from llm_failover_nb.engine.registry import SpecRegistry
+from llm_failover_nb.engine.roster import RunningCall
 from llm_failover_nb.engine.steps import Wait
 from llm_failover_nb.engine.types import Chunk, Prompt, Request, Response
 
@@ -46,9 +47,11 @@ __all__ = [
     "ChainOptions",
     "Registry",
     "bench_model",
+    "cancel_call",
     "failover_model",
     "is_benched",
     "list_benched",
+    "list_running",
     "parse_chain",
     "process_registry",
     "unbench_model",
@@ -315,6 +318,27 @@ def is_benched(spec: str) -> bool:
 def list_benched() -> list[BenchedModel]:
     """The live benches of the process, by name."""
     return process_benches.list()
+
+
+def list_running() -> list[RunningCall]:
+    """The calls of the process that have begun and have not ended, the oldest first.
+
+    >>> list_running()
+    []
+    """
+    return process_benches.roster.calls()
+
+
+def cancel_call(call_id: int) -> bool:
+    """End a call that runs: its caller gets a ``CancelledError``, nobody else is asked, nothing is benched.
+
+    Args:
+        call_id: Its ``id`` in :func:`list_running`.
+
+    Returns:
+        Whether there was such a call. One that is not ``reachable`` goes on until its next chunk or attempt.
+    """
+    return process_benches.roster.cancel(call_id)
 
 
 def _benchable(spec: str) -> list[str]:

@@ -213,7 +213,7 @@ class Call:
             attempt = Attempt(self, entry.calls, self._request_for(entry, number), number, began)
             self._number = number
             yield attempt
-            if attempt.error is None or attempt.withdrawn:
+            if attempt.error is None:  # it has answered, or was left
                 return
             error = attempt.error = _kept(attempt.error, entry, cause=attempt.refusal is not None)
             verdict = self._judge(attempt, error)
@@ -464,7 +464,6 @@ class Call:
 
     def withdraw(self, attempt: Attempt) -> None:
         """The model was benched by hand while it was asked."""
-        self.release()
         self._pass_by("left unanswered: benched by hand while it was asked", attempt)
 
     def cancellation(self) -> BaseException:

@@ -54,7 +54,7 @@ class Attempt:
 
     __slots__ = (
         "_call", "began", "calls", "committed", "error", "first_token", "held", "number", "parts",
-        "refusal", "request", "response", "start", "withdrawn",
+        "refusal", "request", "response", "start",
     )  # fmt: skip
 
     def __init__(self, call: Call, calls: Calls, request: Request, number: int, began: int) -> None:
@@ -70,7 +70,6 @@ class Attempt:
         self.first_token: float | None = None
         self.parts: list[str] = []
         self.held: list[str] = []
-        self.withdrawn = False
         self.start = call.setup.clock.monotonic()
 
     def __enter__(self) -> None:
@@ -80,7 +79,6 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if self._call.left(error):
-            self.withdrawn = True
             self._call.withdraw(self)
             return True
         if error is None:

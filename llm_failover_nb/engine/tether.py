@@ -45,8 +45,9 @@ class Tether:
         task = self._task
         if task is not None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed, and nobody waits on it
-                task.get_loop().call_soon_threadsafe(self._pull, task, wanted)
+                task.get_loop().call_soon_threadsafe(self._pull, wanted)
 
-    def _pull(self, task: asyncio.Task[Any], wanted: Callable[[], bool]) -> None:
-        if self._held and self._task is task and not self._pulled and wanted():
-            self._pulled = task.cancel()
+    def _pull(self, wanted: Callable[[], bool]) -> None:
+        # The step may have ended since; then the task is at something else.
+        if self._held and self._task is not None and not self._pulled and wanted():
+            self._pulled = self._task.cancel()

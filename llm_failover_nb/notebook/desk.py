@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from llm_failover_nb.engine.bench import BenchStanding, process_benches
-from llm_failover_nb.engine.chain import Chain, parse_chain, process_registry
+from llm_failover_nb.engine.chain import Chain, list_running, parse_chain, process_registry
 from llm_failover_nb.engine.errors import ChainSpecError, FailoverError
 from llm_failover_nb.engine.events import process_log
 from llm_failover_nb.engine.locks import new_rlock
@@ -110,7 +110,7 @@ class Desk:
     def _follow(self) -> list[RunningCall]:
         """Take in what is new in the log; the calls that run."""
         known = self._feed.going_on()
-        calls = process_benches.roster.calls()
+        calls = list_running()
         self._read_log()
         # What had begun before and did not run any more has said all it had to say.
         for call in known - {call.id for call in calls}:

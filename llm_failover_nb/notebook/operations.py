@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from llm_failover_nb.engine.bench import BenchMemory, process_benches
-from llm_failover_nb.engine.chain import parse_chain, process_registry
+from llm_failover_nb.engine.chain import cancel_call, list_running, parse_chain, process_registry
 from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.policy import Policy, get_failover_defaults, set_failover_defaults
 from llm_failover_nb.notebook.arguments import nearest
 from llm_failover_nb.notebook.render.words import bench_words, counted, duration
-from llm_failover_nb.notebook.state import State, default_choice, policy_of
+from llm_failover_nb.notebook.state import State, policy_of
 
 __all__ = ["Done", "Operations", "OperationRefused", "defaults_version", "version_of"]
 
@@ -226,8 +226,8 @@ class Operations:
         Raises:
             OperationRefused: When it has ended.
         """
-        running = {each.id: each for each in process_benches.roster.calls()}.get(call)
-        if running is None or not process_benches.roster.cancel(call):
+        running = next((each for each in list_running() if each.id == call), None)
+        if running is None or not cancel_call(call):
             raise OperationRefused("that call has ended already")
         if running.reachable:
             return Done(f"the call to {running.model} is cancelled")
@@ -235,12 +235,6 @@ class Operations:
             f"the call to {running.model} was told to stop: it waits in a thread, and ends before its next "
             "attempt or chunk; interrupting the kernel ends a cell at once"
         )
-
-    # What an edit is checked against
-
-    def default_text(self) -> str:
-        """The default chain, as it is written."""
-        return default_choice(self._state.settings()).chain
 
 
 def version_of(specs: Sequence[str]) -> str:

@@ -92,6 +92,22 @@ def test_call_that_waits_leaves_a_model_that_is_benched_by_hand(bed: Bed, apath:
     assert bed.outcomes() == [("a/m", "skipped"), ("b/m", "ok")]
 
 
+def test_call_leaves_one_model_after_another(bed: Bed, apath: str) -> None:
+    """Each time that it waits for one that is benched."""
+
+    async def main() -> str:
+        first, second = Silent(), Silent()
+        chain = waiting(bed, first, b="unused", c="from c")
+        bed.registry.register("b", second)
+        task = asyncio.create_task(answer(apath, fo.parse_chain(chain.specs, **bed.world)))
+        for silent, spec in ((first, "a/m"), (second, "b/m")):
+            await silent.asked.wait()
+            bed.benches.bench(spec)
+        return await task
+
+    assert asyncio.run(main()) == "from c"
+
+
 def test_record_of_a_model_that_was_left_says_so(bed: Bed, apath: str) -> None:
     """Its row has the attempt and its time; the operator's bench is the reason."""
 
@@ -306,7 +322,8 @@ def test_cancel_ends_a_stream_that_has_begun(bed: Bed) -> None:
 
 
 def test_cancel_in_a_backoff_ends_the_call(bed: Bed, path: str) -> None:
-    """By all four paths; a synchronous one sees it when its wait is over."""
+    """By all four paths; a synchronous one sees it when its wait is over. A probe gives back its place."""
+    bed.half_open("a/m")
     chain = bed.chain({"a": down(), "b": "no"})
     sleep, asleep = bed.clock.sleep, bed.clock.asleep
 
@@ -322,6 +339,24 @@ def test_cancel_in_a_backoff_ends_the_call(bed: Bed, path: str) -> None:
     with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
         drive(path, chain)
     assert (bed.asked("a"), bed.asked("b"), bed.events, bed.benched()) == (1, 0, [], {})
+    assert not bed.benches.blocked("a/m", call=-1)
+
+
+def test_cancel_that_comes_too_late_ends_nothing_else(bed: Bed) -> None:
+    """The task may be at something else by then."""
+
+    class Quick(Silent):
+        async def acomplete(self, request: fo.Request) -> fo.Response:
+            bed.benches.roster.cancel(running(bed).id)
+            return fo.Response("just in time")
+
+    async def main() -> str:
+        response = await waiting(bed, Quick()).acomplete("hi")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return response.text
+
+    assert asyncio.run(main()) == "just in time"
 
 
 @pytest.mark.parametrize("when", ["before the first step", "between two"])
@@ -470,6 +505,22 @@ def test_listener_added_twice_is_taken_away_once_at_a_time(bed: Bed) -> None:
     bed.benches.roster.listeners.add(listener)()
     bed.chain({"a": "ok"}).complete("hi")
     assert len(seen) == 2
+
+
+def test_package_functions_are_those_of_the_process(path: str) -> None:
+    """They list and cancel the calls of every chain that was given no benches of its own."""
+    seen: list[tuple[tuple[str, ...], bool]] = []
+
+    def look(request: fo.Request) -> str:
+        (call,) = fo.list_running()
+        seen.append((call.specs, fo.cancel_call(call.id)))
+        return "ok"
+
+    registry = fo.Registry()
+    registry.register("looking", ScriptedProvider(look))
+    with suppress(asyncio.CancelledError, concurrent.futures.CancelledError):
+        drive(path, fo.parse_chain("looking/m", registry=registry))
+    assert (seen, fo.list_running(), fo.cancel_call(1)) == ([(("looking/m",), True)], [], False)
 
 
 # The chains

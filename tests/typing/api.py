@@ -85,6 +85,13 @@ async def aask(chain: fo.Chain) -> str:
     return (await chain.acomplete("hi", seed=1)).text
 
 
+def operate(chain: fo.Chain) -> None:
+    first: int | None = chain.first_asked()
+    calls: list[fo.RunningCall] = fo.list_running()
+    ended: list[bool] = [fo.cancel_call(call.id) for call in calls if call.reachable]
+    print(first, ended, fo.panel())
+
+
 def fail(chain: fo.Chain) -> None:
     try:
         chain.complete("hi")
