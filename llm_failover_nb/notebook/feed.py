@@ -69,6 +69,7 @@ _DID: Mapping[str, str] = MappingProxyType(
 # Where there is a status of a refusal, it says what these are.
 _PLAIN = frozenset({"overloaded", "server_error", "timeout", "connection", "malformed", "empty", "cut"})
 _REFUSED = 400
+_ANSWERED = "answered "
 
 _TIMES = ("", "", " twice", " three times", " four times", " five times", " six times")
 
@@ -241,11 +242,13 @@ class Feed:
                 self._end(record.call_id, "; no model could be asked", "failed")
             return
         call = self._call(record)
+        call.tail = ""
+        if any(record.model in model.beside for model in call.models):
+            return  # as has been told
         model = call.model(record)
         if model is not None:
             asked = record.attempt > 0
             model.passed = "was benched by hand while it was asked" if asked else "was benched meanwhile"
-        call.tail = ""
 
     # Rows of benches
 
@@ -323,7 +326,7 @@ def _did(reason: str, status: int | None) -> str:
     words = _DID.get(reason)
     if status is None or status < _REFUSED:
         return words or "failed"
-    return f"answered HTTP {status}" if words is None or reason in _PLAIN else f"{words} (HTTP {status})"
+    return f"{_ANSWERED}HTTP {status}" if words is None or reason in _PLAIN else f"{words} (HTTP {status})"
 
 
 def _ends_the_call(record: AttemptRecord) -> bool:
@@ -368,7 +371,10 @@ def _sentence(call: _Call) -> str:
 
 
 def _clause(model: _Model) -> str:
-    did = [f"{words}{_times(number)}" for words, number in model.failures.items()]
+    failures = [f"{words}{_times(number)}" for words, number in model.failures.items()]
+    statuses = [words.removeprefix(_ANSWERED) for words in failures if words.startswith(_ANSWERED)]
+    did = [f"{_ANSWERED}{one_and_another(statuses)}"] if statuses else []
+    did += [words for words in failures if not words.startswith(_ANSWERED)]
     if model.passed:
         did.append(model.passed)
     if model.benched_for:

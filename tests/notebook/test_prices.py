@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from llm_failover_nb.engine.types import Response, Usage
-from llm_failover_nb.notebook.prices import cost_of
+from llm_failover_nb.notebook import prices
+from llm_failover_nb.notebook.prices import cost_of, cost_of_tokens
 
 TOKENS = Usage(1000, 200)
 
@@ -79,3 +80,41 @@ def test_the_list_is_imported_by_the_first_footer_that_needs_it() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-pro"),
+        *("openai/no-such-model", "lab/gpt-4o-mini", "sim/echo"),
+    ],
+)
+@pytest.mark.parametrize("tokens", [0, 1, 1000, 128_000, 128_001, 200_000, 200_001, 262_144, 10**7])
+def test_the_cost_of_tokens_is_that_of_the_list(spec: str, tokens: int) -> None:
+    """Also where long prompts cost more a token, at the very limit."""
+    whole = cost_of(Response("", spec, usage=Usage(tokens, 200)))
+
+    assert cost_of_tokens(spec, tokens, 200) == (None if whole is None else pytest.approx(whole))
+
+
+@pytest.mark.parametrize(("tokens_in", "out"), [(None, 200), (1000, None), (-1, 200), (1000, -1)])
+def test_tokens_that_nobody_has_counted_have_no_price(tokens_in: int | None, out: int | None) -> None:
+    """Nor have those that are no count."""
+    assert cost_of_tokens("openai/gpt-4o-mini", tokens_in, out) is None
+
+
+def test_a_price_is_looked_up_once_for_many_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the list is slow; the prices of a token are kept for prompts of about one length."""
+    looked: list[Usage] = []
+    by_the_list = prices._by_the_list
+
+    def counted(spec: str, usage: Usage) -> float | None:
+        looked.append(usage)
+        return by_the_list(spec, usage)
+
+    monkeypatch.setattr(prices, "_by_the_list", counted)
+    prices._rates.cache_clear()
+    for tokens in range(600, 1000):
+        cost_of_tokens("openai/gpt-4o-mini", tokens, tokens)
+
+    assert len(looked) == 4

@@ -88,7 +88,7 @@ def board_text(board: Board, zone: tzinfo | None = None) -> str:
     lines = [f"Models as of {moment}"]
     if board["trouble"]:
         lines.insert(0, one_line(board["trouble"]))
-    lines += [_model_text(model, board["window"], moment) for model in shown] or [_NO_MODEL]
+    lines += [_model_text(model, board["window"], moment) for model in shown] or [f"    {_NO_MODEL}"]
     lines += [f"    {rest}"] if rest else []
     lines += ["Chains", *_chains_text(board)] if board["chains"] else []
     if board["feed"]:
@@ -98,7 +98,7 @@ def board_text(board: Board, zone: tzinfo | None = None) -> str:
 
 # Models
 
-_NO_MODEL = "    none yet: a chain's models appear here once it is built"
+_NO_MODEL = "none yet: the models of a chain are here once it is built"
 
 
 def _shown_models(models: Sequence[ModelRow]) -> tuple[Sequence[ModelRow], str]:
@@ -114,7 +114,7 @@ def _shown_models(models: Sequence[ModelRow]) -> tuple[Sequence[ModelRow], str]:
 def _models_html(board: Board, moment: _Moment) -> str:
     shown, rest = _shown_models(board["models"])
     if not shown:
-        return f"<p>{escaped(_NO_MODEL.strip())}</p>"
+        return f"<p>{escaped(_NO_MODEL)}</p>"
     columns = ("model", "state", "why", f"last {duration(board['window'])}", "median time", "cost so far")
     rows = (
         (
@@ -188,7 +188,7 @@ def _chains_html(board: Board) -> str:
     if not board["chains"]:
         return ""
     rows = (
-        (Cell(escaped(_title(chain))), Cell(_specs(map(foldable, _named(chain)))), _first_cell(chain))
+        (Cell(escaped(_title(chain))), Cell(_specs_html(chain), "lf-model"), _first_cell(chain))
         for chain in board["chains"][:_CHAINS]
     )
     more = "".join(f"<p>{line}</p>" for line in _more_chains(board))
@@ -199,25 +199,30 @@ def _chains_text(board: Board) -> Iterable[str]:
     for chain in board["chains"][:_CHAINS]:
         first = _first(chain)
         asked = f"{one_line(first)} is asked first" if first else _NO_KEY
-        yield f"    {_title(chain)}: {_specs(map(one_line, _named(chain)))}; {asked}"
+        yield f"    {_title(chain)}: {_specs_text(chain)}; {asked}"
     yield from (f"    {line}" for line in _more_chains(board))
 
 
-_NO_KEY = "none: no model has a key"
+_NO_KEY = "no model has a key"
 
 
 def _title(chain: ChainRow) -> str:
     return f"{one_line(chain['title'])}{' (default)' if chain['default'] else ''}"
 
 
-def _named(chain: ChainRow) -> Sequence[str]:
-    """The specs that are shown, the last of them a count of the others."""
-    specs = chain["specs"]
-    return specs if len(specs) <= _SPECS else [*specs[:_SPECS], f"{len(specs) - _SPECS} more"]
+def _specs_html(chain: ChainRow) -> str:
+    return ", ".join(
+        [*(f"<samp>{foldable(spec)}</samp>" for spec in chain["specs"][:_SPECS]), *_more_specs(chain)]
+    )
 
 
-def _specs(shown: Iterable[str]) -> str:
-    return ", ".join(shown)
+def _specs_text(chain: ChainRow) -> str:
+    return ", ".join([*map(one_line, chain["specs"][:_SPECS]), *_more_specs(chain)])
+
+
+def _more_specs(chain: ChainRow) -> list[str]:
+    more = len(chain["specs"]) - _SPECS
+    return [f"{more} more"] if more > 0 else []
 
 
 def _first(chain: ChainRow) -> str:
@@ -257,8 +262,17 @@ def _notes(board: Board) -> list[str]:
 # Times
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Every zone has this moment, as it does not those of the last hours that there are.
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
 def _moment(milliseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    try:
+        return min(_EPOCH + timedelta(milliseconds=milliseconds), _LATEST)
+    except OverflowError:
+        return _LATEST
 
 
 def _offset(offset: timedelta | None) -> str:
