@@ -213,7 +213,7 @@ class Feed:
             call.tail = "; asking it again" if model is not None else f"; asking {_name(record.model)} again"
             return
         if model is not None and record.benched:
-            model.benched_for = record.benched_for
+            model.benched_for = _seconds(record)
             model.beside = [spec for spec in call.benched if spec != record.model]
         call.benched = []
         if outcome == "failover":
@@ -255,7 +255,7 @@ class Feed:
     def _benched(self, record: AttemptRecord) -> None:
         if record.reason == "operator":
             self._benches.pop(record.model, None)
-            how_long = _how_long(record.benched_for)
+            how_long = _how_long(_seconds(record))
             self._tell(record.time, f"{_name(record.model)} was benched by hand {how_long}", "edit")
         elif record.reason == "failure":
             self._benches[record.model] = _end_of(record)
@@ -338,9 +338,14 @@ def _ends_the_call(record: AttemptRecord) -> bool:
     return record.outcome == "interrupted" or record.reason == "content_filter" or given_up
 
 
+def _seconds(record: AttemptRecord) -> float:
+    """How long its bench lasts; what the log could not keep as a number reads None."""
+    return record.benched_for or 0.0
+
+
 def _end_of(record: AttemptRecord) -> datetime | None:
     try:
-        return record.time + timedelta(seconds=record.benched_for)
+        return record.time + timedelta(seconds=_seconds(record))
     except OverflowError:
         return None
 
