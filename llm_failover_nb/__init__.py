@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from llm_failover_nb.notebook.frames import events_frame
     from llm_failover_nb.notebook.panel import panel
     from llm_failover_nb.providers.register import register_provider
+    from llm_failover_nb.stores import get_store, use_store
 
 __all__ = [
     "AllModelsFailed",
@@ -96,6 +97,7 @@ __all__ = [
     "failover_model",
     "get_failover_defaults",
     "get_failover_observer",
+    "get_store",
     "is_benched",
     "list_benched",
     "list_running",
@@ -106,6 +108,7 @@ __all__ = [
     "set_failover_defaults",
     "set_failover_observer",
     "unbench_model",
+    "use_store",
 ]
 
 _HOME = {
@@ -129,6 +132,7 @@ _HOME = {
         "notebook.frames": "events_frame",
         "notebook.panel": "panel",
         "providers.register": "register_provider",
+        "stores": "get_store use_store",
     }.items()
     for name in names.split()
 }

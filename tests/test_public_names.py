@@ -15,13 +15,15 @@ from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.providers.presets import PRESETS
 
 # Those of the design, and more: queued, which makes an observer, the frame of all events, explain, which says
-# what a failure is, ProviderInfo, a row of Registry.providers(), the panel, and the calls that run.
+# what a failure is, ProviderInfo, a row of Registry.providers(), the panel, the calls that run, and get_store,
+# use_store's other half.
 CONTRACT = """
     AllModelsFailed AttemptRecord BenchRegistry BenchedModel Chain ChainSpecError Chunk DeadlineExceeded
     ErrorKind EventLog FailoverError FailoverEvent Message Model Policy ProviderError ProviderInfo
-    Registry Request Response RunningCall Secret StreamInterrupted Usage Verdict bench_model cancel_call classify events_frame
-    explain failover_model get_failover_defaults get_failover_observer is_benched list_benched
-    list_running panel parse_chain queued register_provider set_failover_defaults set_failover_observer unbench_model
+    Registry Request Response RunningCall Secret StreamInterrupted Usage Verdict bench_model cancel_call
+    classify events_frame explain failover_model get_failover_defaults get_failover_observer get_store
+    is_benched list_benched list_running panel parse_chain queued register_provider set_failover_defaults
+    set_failover_observer unbench_model use_store
 """
 
 

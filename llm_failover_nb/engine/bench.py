@@ -8,22 +8,27 @@ A model's place in it:
 
 A bench of the operator (``manual``) is outside this: no failure shortens or extends it, no success lifts
 it, and once it has run out no probe is needed. Nothing runs on a timer: the state is computed when read.
+
+A registry may share its benches with those of other processes (:meth:`BenchRegistry.share`). The rules are
+the same, applied within a transaction of the store; sharing.py says what a row is, and how two become one.
 """
 
 from __future__ import annotations
 
 import builtins
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from numbers import Real
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 from llm_failover_nb.engine.clock import Clock, SystemClock
 from llm_failover_nb.engine.events import AttemptRecord, EventLog, process_log
 from llm_failover_nb.engine.locks import new_lock
 from llm_failover_nb.engine.roster import Roster
+from llm_failover_nb.engine.sharing import EPOCH, TICK, BenchRow, BenchStore, merged, microseconds, moment
 
 __all__ = [
     "BenchMemory",
@@ -34,6 +39,11 @@ __all__ = [
 ]
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
+
+# The call that probes, where it is one of another process: calls are counted from 1.
+_ELSEWHERE = -1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +112,37 @@ class _State:
     laid: int = 0  # when it was laid, on the registry's sequence
     lifted: int = 0  # when the operator lifted last, on the same
     edited: int = 0  # when the operator benched or lifted last, on the same
+    laid_at: datetime = EPOCH  # the same three by the clock, for other processes
+    lifted_at: datetime = EPOCH
+    edited_at: datetime = EPOCH
     prober: int = 0  # the call that probes; 0: none
     lapses: float = 0.0  # when its place lapses, on the clock's monotonic scale
+    kept: BenchRow | None = None  # what the shared store holds, as seen last
 
     def clear(self) -> None:
         self.fails, self.until, self.manual, self.prober = 0, None, False, 0
+
+    def lay(self, number: int, now: datetime, *, by_hand: bool = False) -> None:
+        self.laid, self.laid_at = number, self._after_the_last(now)
+        if by_hand:
+            self.edited, self.edited_at = self.laid, self.laid_at
+
+    def lift(self, number: int, now: datetime) -> None:
+        self.lifted, self.lifted_at = number, self._after_the_last(now)
+        self.edited, self.edited_at = self.lifted, self.lifted_at
+
+    def _after_the_last(self, now: datetime) -> datetime:
+        # Two of them may fall on one tick of the clock, or it steps back; their order must not be lost.
+        return max(now, self.laid_at + TICK, self.edited_at + TICK)
+
+
+class _News(NamedTuple):
+    """A bench that another process laid or lifted."""
+
+    model: str
+    at: datetime
+    until: datetime | None  # None: it was lifted
+    manual: bool
 
 
 class BenchRegistry:
@@ -127,10 +163,16 @@ class BenchRegistry:
         self._log = log
         self._lock = new_lock()
         self._states: dict[str, _State] = {}
-        # Attempts, benches and lifts are ordered by this, not by time: clocks tie and step back.
+        # Attempts, benches and lifts are ordered by this, not by time: clocks tie and step back. Those of
+        # another process come into this order when they become known here.
         self._sequence = count(1)
         self.roster = Roster()
         """The chains that use this registry, and their calls."""
+        self._store: BenchStore | None = None
+        self._turn = new_lock()  # held over each change that is shared, and taken before the lock
+        self._identity = ""  # of the store that the states' rows are from
+        self._pulled = 0  # the highest version taken over from it
+        self._unsaved: set[str] = set()  # models changed here, but not in the store
 
     # What an operator asks and says
 
@@ -155,14 +197,16 @@ class BenchRegistry:
             raise TypeError(f"{spec!r} names no model: give its spec, provider/model, as a str")
         now = self.clock.now()
         end = _end(now, until, for_)
-        with self._lock:
-            state = self._states.setdefault(spec, _State())
+
+        def lay(state: _State) -> None:
             if _run_out(state, now):
                 state.clear()
             state.prober = 0
             state.manual = end >= now
             state.until = end if state.manual else None
-            state.laid = state.edited = next(self._sequence)
+            state.lay(next(self._sequence), now, by_hand=True)
+
+        self._change(spec, lay)
         if end >= now:
             self._tell("bench", spec, "operator", now, end)
             self.roster.leave(spec)
@@ -173,12 +217,15 @@ class BenchRegistry:
         An attempt that began before this may still fail: that counts, but does not bench.
         """
         now = self.clock.now()
-        with self._lock:
-            state = self._states.setdefault(spec, _State())
+
+        def lift(state: _State) -> bool:
             live = _live(state, now)
-            state.lifted = state.edited = next(self._sequence)
+            state.lift(next(self._sequence), now)
             if state.until is not None:
                 state.clear()
+            return live
+
+        live = self._change(spec, lift)
         if live:
             self._tell("unbench", spec, "operator", now)
         return live
@@ -223,10 +270,10 @@ class BenchRegistry:
             Whether it was taken back: not when the operator has edited the model again since.
         """
         spec, now = memory.model, self.clock.now()
-        with self._lock:
-            state = self._states.setdefault(spec, _State())
+
+        def restore(state: _State) -> tuple[bool, datetime | None] | None:
             if state.edited != edited:
-                return False
+                return None
             was_live = _live(state, now)
             laid_since = state.until if was_live and not state.manual else None
             state.manual = memory.manual
@@ -235,9 +282,14 @@ class BenchRegistry:
                 state.until = max(laid_since, memory.until or laid_since)
             state.fails = max(state.fails, memory.consecutive_fails)
             state.prober = 0
-            state.laid = state.edited = next(self._sequence)
-            live, until = _live(state, now), state.until
-        if live:
+            state.lay(next(self._sequence), now, by_hand=True)
+            return was_live, state.until if _live(state, now) else None
+
+        restored = self._change(spec, restore)
+        if restored is None:
+            return False
+        was_live, until = restored
+        if until is not None:
             self._tell("bench", spec, "operator", now, until)
             if memory.manual:
                 self.roster.leave(spec)
@@ -274,31 +326,41 @@ class BenchRegistry:
         if state is None or state.until is None:
             return next(self._sequence)
         now, instant = self.clock.now(), self.clock.monotonic()
-        with self._lock:
-            if _run_out(state, now) and not state.manual:
+
+        def enter(state: _State) -> int:
+            if _half_open(state, now):
                 if not _probed_by_another(state, call, instant):
-                    if state.prober != call or instant >= state.lapses:
+                    if not _probes(state, call, instant):
                         state.prober, state.lapses = call, instant + lapse
                     return next(self._sequence)
             elif not _live(state, now):
                 return next(self._sequence)
             return next(self._sequence) if force else 0
 
+        with self._lock:
+            free = _half_open(state, now) and not _probed_by_another(state, call, instant)
+            if self._store is None or not free or _probes(state, call, instant):
+                return enter(state)
+        return self._change(spec, enter)
+
     def succeeded(self, spec: str, call: int, began: int) -> None:
         """An attempt answered: the count is cleared, an automatic bench from before it is lifted."""
-        if spec not in self._states:
+        known = self._states.get(spec)
+        if known is None or not (known.fails or known.prober == call or _outlived(known, began)):
             return
         now = self.clock.now()
-        with self._lock:
-            state = self._states[spec]
-            lifted = False
+
+        def settle(state: _State) -> bool:
             state.fails = 0
             if state.prober == call:
                 state.prober = 0
-            if state.until is not None and not state.manual and state.laid < began:
+            lifted = False
+            if _outlived(state, began):
                 lifted = _live(state, now)
                 state.clear()
-        if lifted:
+            return lifted
+
+        if self._change(spec, settle):
             self._tell("unbench", spec, "answered", now, call=call)
 
     def failed(self, spec: str, call: int, began: int, *, threshold: int, for_: float) -> datetime | None:
@@ -308,16 +370,18 @@ class BenchRegistry:
             The end of the bench that stands now; ``None`` when the model is not benched.
         """
         now = self.clock.now()
-        with self._lock:
-            state = self._states.setdefault(spec, _State())
+
+        def count_one(state: _State) -> tuple[datetime | None, bool]:
             if _run_out(state, now):
                 state.clear()
             state.fails += 1
             laid = not state.manual and began > state.lifted and state.fails >= threshold and for_ > 0
             if laid:
                 state.until = max(_after(now, for_), state.until or now)
-                state.laid = next(self._sequence)
-            until = state.until
+                state.lay(next(self._sequence), now)
+            return state.until, laid
+
+        until, laid = self._change(spec, count_one)
         if laid:
             self._tell("bench", spec, "failure", now, until, call=call)
         return until
@@ -335,34 +399,179 @@ class BenchRegistry:
             Whether it is benched now by this.
         """
         now = self.clock.now()
-        with self._lock:
-            state = self._states.setdefault(spec, _State())
+
+        def lay(state: _State) -> datetime | None:
             if _run_out(state, now):
                 state.clear()
             if state.manual or began <= state.lifted or for_ <= 0:
-                return False
-            state.until = until = max(_after(now, for_), state.until or now)
-            state.laid = next(self._sequence)
-        self._tell("bench", spec, "failure", now, until, call=call)
-        return True
+                return None
+            state.until = max(_after(now, for_), state.until or now)
+            state.lay(next(self._sequence), now)
+            return state.until
+
+        until = self._change(spec, lay)
+        if until is not None:
+            self._tell("bench", spec, "failure", now, until, call=call)
+        return until is not None
 
     def healthy(self, spec: str, call: int) -> None:
         """A probe showed the model to be up (first content, or the request's own fault): let all go on."""
-        state = self._states.get(spec)
-        if state is None:
-            return
-        with self._lock:
+
+        def heal(state: _State) -> None:
             if state.prober == call:
                 state.clear()
 
+        state = self._states.get(spec)
+        if state is not None and state.prober == call:
+            self._change(spec, heal)
+
     def released(self, spec: str, call: int) -> None:
         """A call was cancelled: if it was the probe, its place is free."""
-        state = self._states.get(spec)
-        if state is None:
-            return
-        with self._lock:
+
+        def leave(state: _State) -> None:
             if state.prober == call:
                 state.prober = 0
+
+        state = self._states.get(spec)
+        if state is not None and state.prober == call:
+            self._change(spec, leave)
+
+    # What other processes see
+
+    def share(self, store: BenchStore | None) -> None:
+        """Share the benches with every registry that uses the same store; None ends it.
+
+        What this registry and the store know becomes one, as after a time in which the store could not be
+        had. Afterwards each change is made in the store, and what others change comes in with :meth:`pull`.
+        """
+        with self._turn, self._lock:
+            self._store = store
+            self._unsaved = set(self._states)
+        self.pull()
+
+    def pull(self) -> None:
+        """Take over what others changed in the store, and hand over what it could not take before.
+
+        To be called some times a second, off the call path: until then this registry reads what it knows.
+        """
+        news: builtins.list[_News] = []
+        with self._turn:
+            store = self._store
+            if store is None:
+                return
+            rows = store.changed(self._pulled)
+            if store.identity != self._identity:
+                self._begin_anew(store.identity)
+                rows = store.changed(0)
+            with self._lock:
+                for row in rows:
+                    news += self._absorb(row)
+                    self._pulled = row.version
+                unsaved = tuple(self._unsaved)
+        self._hear(news)
+        for spec in unsaved:
+            self._change(spec, _as_it_is)
+
+    def _begin_anew(self, identity: str) -> None:
+        """Another store: it has none of the rows that the states are from."""
+        with self._lock:
+            self._identity, self._pulled, self._unsaved = identity, 0, set(self._states)
+            for state in self._states.values():
+                state.kept = None
+
+    def _change(self, spec: str, rule: Callable[[_State], T]) -> T:
+        """Apply a rule to a model's state, in the store as well where there is one."""
+        if self._store is None:
+            with self._lock:
+                return rule(self._states.setdefault(spec, _State()))
+        return self._change_shared(self._store, spec, rule)
+
+    def _change_shared(self, store: BenchStore, spec: str, rule: Callable[[_State], T]) -> T:
+        results: builtins.list[T] = []
+        news: builtins.list[_News] = []
+
+        def apply() -> _State:
+            state = self._states.setdefault(spec, _State())
+            results.append(rule(state))
+            self._unsaved.add(spec)
+            return state
+
+        def settle(row: BenchRow) -> BenchRow:
+            with self._lock:
+                news.extend(self._absorb(row))
+                return self._row(spec, apply())
+
+        with self._turn:
+            kept = store.change(spec, settle)
+            with self._lock:
+                if not results:
+                    apply()
+                if kept is not None:
+                    self._states[spec].kept = kept
+                    self._unsaved.discard(spec)
+        self._hear(news)
+        return results[0]
+
+    def _absorb(self, row: BenchRow) -> builtins.list[_News]:
+        """Bring a state to a row of the store, under the lock; what that changed for its readers."""
+        state = self._states.setdefault(row.model, _State())
+        base = state.kept or BenchRow(row.model)
+        if row.version == base.version:
+            return []
+        mine, state.kept = self._row(row.model, state), row
+        # A row that is gone says nothing. One that this registry wrote it knows already: it was interrupted
+        # before it heard that the row was kept.
+        if not row.version or row.writer == self._owner():
+            return []
+        now = self.clock.now()
+        before = state.until if _live(state, now) else None
+        self._take(state, mine, merged(base, mine, row, microseconds(now)))
+        after = state.until if _live(state, now) else None
+        return [] if before == after else [_News(row.model, now, after, state.manual)]
+
+    def _take(self, state: _State, mine: BenchRow, row: BenchRow) -> None:
+        state.fails, state.manual = row.fails, row.manual
+        state.until = None if row.until is None else moment(row.until)
+        if row.since != mine.since:
+            state.laid, state.laid_at = next(self._sequence), moment(row.since)
+        if row.lifted != mine.lifted:
+            state.lifted, state.lifted_at = next(self._sequence), moment(row.lifted)
+        if row.edited != mine.edited:
+            state.edited, state.edited_at = next(self._sequence), moment(row.edited)
+        if (row.prober, row.lapses) != (mine.prober, mine.lapses):
+            owner, _, call = row.prober.rpartition(":")
+            state.prober = 0 if not owner else int(call) if owner == self._owner() else _ELSEWHERE
+            left = (moment(row.lapses) - self.clock.now()).total_seconds()
+            state.lapses = self.clock.monotonic() + left
+
+    def _row(self, spec: str, state: _State) -> BenchRow:
+        """A state as a row, with version and writer as they are in the store."""
+        kept = state.kept or BenchRow(spec)
+        prober, lapses = kept.prober, kept.lapses
+        if state.prober != _ELSEWHERE:
+            left = timedelta(seconds=state.lapses - self.clock.monotonic()) if state.prober else timedelta(0)
+            prober = f"{self._owner()}:{state.prober}" if state.prober else ""
+            lapses = microseconds(self.clock.now() + left) if state.prober else 0
+        return replace(
+            kept,
+            fails=state.fails,
+            until=None if state.until is None else microseconds(state.until),
+            manual=state.manual,
+            since=microseconds(state.laid_at),
+            lifted=microseconds(state.lifted_at),
+            edited=microseconds(state.edited_at),
+            prober=prober,
+            lapses=lapses,
+        )
+
+    def _owner(self) -> str:
+        return "" if self._store is None else self._store.owner
+
+    def _hear(self, news: builtins.list[_News]) -> None:
+        for spec, now, until, manual in news:
+            self._tell("unbench" if until is None else "bench", spec, "store", now, until)
+            if manual and until is not None:
+                self.roster.leave(spec)
 
     def _tell(
         self, outcome: str, spec: str, by: str, now: datetime, until: datetime | None = None, call: int = 0
@@ -407,6 +616,23 @@ def _live(state: _State, now: datetime) -> bool:
 def _run_out(state: _State, now: datetime) -> bool:
     until = state.until
     return until is not None and now > until
+
+
+def _half_open(state: _State, now: datetime) -> bool:
+    return _run_out(state, now) and not state.manual
+
+
+def _probes(state: _State, call: int, instant: float) -> bool:
+    return state.prober == call and instant < state.lapses
+
+
+def _outlived(state: _State, began: int) -> bool:
+    """Whether an attempt that began then and answered ends the bench."""
+    return state.until is not None and not state.manual and state.laid < began
+
+
+def _as_it_is(state: _State) -> None:
+    """A rule that changes nothing, for what only has to be stored."""
 
 
 def _probed_by_another(state: _State, call: int, instant: float) -> bool:

@@ -65,7 +65,8 @@ class AttemptRecord(NamedTuple):
         attempt: The how-manieth attempt on it in this call, from 1; 0 where nothing was asked.
         outcome: ``ok retry failover exhausted skipped cancelled interrupted bench unbench``.
         kind: The :class:`ErrorKind`, empty without a failure.
-        reason: Its short category; for benches who did it: ``failure``, ``answered``, ``operator``.
+        reason: Its short category; for benches who did it: ``failure``, ``answered``, ``operator``,
+            ``store`` for another process.
         status: The HTTP status of a failure.
         benched: Whether the model was benched afterwards.
         benched_for: Seconds until that bench ends.

@@ -29,7 +29,7 @@ class BenchMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.clock = FakeClock()
-        self.benches = fo.BenchRegistry(clock=self.clock)
+        self.benches = self.registry()
         self.now = 0.0
         self.steps = 0
         self.until: float | None = None  # the end of the bench that was laid last
@@ -39,6 +39,10 @@ class BenchMachine(RuleBasedStateMachine):
         self.fails = 0
         self.prober: int | None = None
         self.prober_since = 0.0
+
+    def registry(self) -> fo.BenchRegistry:
+        """What is driven; others may be, which keep to the same rules."""
+        return fo.BenchRegistry(clock=self.clock)
 
     def live(self) -> bool:
         return self.until is not None and self.now <= self.until
