@@ -272,19 +272,14 @@ class SQLiteStore:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        # A commit does not wait for the disk; the log is brought into the file off the call path, by tidy().
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> str:
     """Bring an open file to what a store is; its identity."""
+    # A commit does not wait for the disk; the log is brought into the file off the call path, by tidy().
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
     if _pragma(connection, "application_id") != APPLICATION_ID:
         _create(connection, path)
     check_schema(path, _pragma(connection, "user_version"))
