@@ -136,10 +136,22 @@ def test_a_probes_place_lapses_everywhere(office: Office) -> None:
     assert (office.there.blocked(M, 1), bool(office.there.admit(M, 1, lapse=60))) == (False, True)
 
 
+@pytest.mark.parametrize("late", ["healthy", "released"])
+def test_a_probe_that_lost_its_place_reports_nothing(office: Office, late: str) -> None:
+    """Another process has taken it, which the store knows."""
+    office.half_open()
+    office.here.admit(M, 1, lapse=60)
+    office.clock.advance(60)
+    office.there.admit(M, 2, lapse=60)
+    getattr(office.here, late)(M, 1)
+    assert (office.here.admit(M, 3, lapse=60), office.there.admit(M, 3, lapse=60)) == (0, 0)
+
+
 def test_a_probe_that_answers_opens_the_door_everywhere(office: Office) -> None:
     """Even for who has not pulled: taking the place asks the store."""
     office.half_open()
-    office.here.healthy(M, 1) if office.here.admit(M, 1, lapse=60) else None
+    office.here.admit(M, 1, lapse=60)
+    office.here.healthy(M, 1)
     assert (bool(office.there.admit(M, 1, lapse=60)), bool(office.there.admit(M, 2, lapse=60))) == (
         True,
         True,
@@ -163,6 +175,50 @@ def test_a_lift_elsewhere_holds_against_attempts_from_before_it(office: Office) 
     began = office.here.admit(M, 1, lapse=60, force=True)
     office.there.unbench(M)
     assert office.here.failed(M, 1, began, threshold=1, for_=60) is None
+
+
+def test_a_bench_by_hand_elsewhere_moves_waiting_calls_on(office: Office) -> None:
+    """As one that is laid here; automatic ones and lifts move nobody."""
+    moved: list[str] = []
+    office.here.roster.leave = moved.append
+    office.fail(office.there)
+    office.here.pull()
+    office.there.bench(M)
+    office.here.pull()
+    office.there.unbench(M)
+    office.here.pull()
+    assert moved == [M]
+
+
+def test_an_edit_is_taken_back_everywhere(office: Office) -> None:
+    """What stood before it stands again, for both."""
+    office.fail(office.here, for_=300)
+    before = office.here.remembered(M)
+    office.here.bench(M, for_=60)
+    assert office.here.put_back(before, edited=office.here.remembered(M).edited)
+    office.pull()
+    assert office.left() == [(300, 1, False)]
+
+
+@pytest.mark.parametrize("edit", ["bench", "unbench"])
+def test_an_edit_is_not_taken_back_over_one_elsewhere(office: Office, edit: str) -> None:
+    """That is the operator's later word, though this process has not heard it."""
+    before = office.here.remembered(M)
+    office.here.bench(M, for_=60)
+    after = office.here.remembered(M)
+    getattr(office.there, edit)(M)
+    assert not office.here.put_back(before, edited=after.edited)
+    office.pull()
+    assert office.here.is_benched(M) == (edit == "bench") == office.there.is_benched(M)
+
+
+def test_failures_elsewhere_are_no_edit(office: Office) -> None:
+    """They stand in the way of nothing that an operator takes back."""
+    before = office.here.remembered(M)
+    office.here.bench(M, for_=60)
+    after = office.here.remembered(M)
+    office.fail(office.there)
+    assert office.here.put_back(before, edited=after.edited)
 
 
 def test_calls_on_healthy_models_leave_the_store_alone(office: Office) -> None:

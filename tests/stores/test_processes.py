@@ -35,7 +35,9 @@ def test_eight_processes_at_once(processes: Start) -> None:
     probed = [f"b/{n}" for n in range(40)]
     eight[0].ask("fail", probed, 1, 1, 1e-6)  # benches that have run out
     together(eight, "settled")
-    let_through = [spec for let in together(eight, "probe", probed) for spec, yes in zip(probed, let, strict=True) if yes]
+    let_through = [
+        spec for let in together(eight, "probe", probed) for spec, yes in zip(probed, let, strict=True) if yes
+    ]
     assert Counter(let_through) == Counter(probed)
 
     together(eight, "quarrel", "c/m", 60)
