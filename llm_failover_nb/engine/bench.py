@@ -325,6 +325,9 @@ class BenchRegistry:
         state = self._states.get(spec)
         if state is None or state.until is None:
             return next(self._sequence)
+        return self._admit_after_a_bench(spec, call, lapse, force)
+
+    def _admit_after_a_bench(self, spec: str, call: int, lapse: float, force: bool) -> int:
         now, instant = self.clock.now(), self.clock.monotonic()
 
         def enter(state: _State) -> int:
@@ -338,6 +341,7 @@ class BenchRegistry:
             return next(self._sequence) if force else 0
 
         with self._lock:
+            state = self._states[spec]
             free = _half_open(state, now) and not _probed_by_another(state, call, instant)
             if self._store is None or not free or _probes(state, call, instant):
                 return enter(state)
@@ -345,9 +349,11 @@ class BenchRegistry:
 
     def succeeded(self, spec: str, call: int, began: int) -> None:
         """An attempt answered: the count is cleared, an automatic bench from before it is lifted."""
-        known = self._states.get(spec)
-        if known is None or not (known.fails or known.prober == call or _outlived(known, began)):
-            return
+        state = self._states.get(spec)
+        if state is not None and (state.fails or state.prober == call or _outlived(state, began)):
+            self._settle(spec, call, began)
+
+    def _settle(self, spec: str, call: int, began: int) -> None:
         now = self.clock.now()
 
         def settle(state: _State) -> bool:
@@ -416,25 +422,27 @@ class BenchRegistry:
 
     def healthy(self, spec: str, call: int) -> None:
         """A probe showed the model to be up (first content, or the request's own fault): let all go on."""
+        state = self._states.get(spec)
+        if state is None or state.prober != call:
+            return
 
         def heal(state: _State) -> None:
             if state.prober == call:
                 state.clear()
 
-        state = self._states.get(spec)
-        if state is not None and state.prober == call:
-            self._change(spec, heal)
+        self._change(spec, heal)
 
     def released(self, spec: str, call: int) -> None:
         """A call was cancelled: if it was the probe, its place is free."""
+        state = self._states.get(spec)
+        if state is None or state.prober != call:
+            return
 
         def leave(state: _State) -> None:
             if state.prober == call:
                 state.prober = 0
 
-        state = self._states.get(spec)
-        if state is not None and state.prober == call:
-            self._change(spec, leave)
+        self._change(spec, leave)
 
     # What other processes see
 
@@ -479,11 +487,18 @@ class BenchRegistry:
             for state in self._states.values():
                 state.kept = None
 
+    def _state(self, spec: str) -> _State:
+        """The model's state, under the lock."""
+        state = self._states.get(spec)
+        if state is None:
+            state = self._states[spec] = _State()
+        return state
+
     def _change(self, spec: str, rule: Callable[[_State], T]) -> T:
         """Apply a rule to a model's state, in the store as well where there is one."""
         if self._store is None:
             with self._lock:
-                return rule(self._states.setdefault(spec, _State()))
+                return rule(self._state(spec))
         return self._change_shared(self._store, spec, rule)
 
     def _change_shared(self, store: BenchStore, spec: str, rule: Callable[[_State], T]) -> T:
@@ -491,7 +506,7 @@ class BenchRegistry:
         news: builtins.list[_News] = []
 
         def apply() -> _State:
-            state = self._states.setdefault(spec, _State())
+            state = self._state(spec)
             results.append(rule(state))
             self._unsaved.add(spec)
             return state
@@ -514,7 +529,7 @@ class BenchRegistry:
 
     def _absorb(self, row: BenchRow) -> builtins.list[_News]:
         """Bring a state to a row of the store, under the lock; what that changed for its readers."""
-        state = self._states.setdefault(row.model, _State())
+        state = self._state(row.model)
         base = state.kept or BenchRow(row.model)
         if row.version == base.version:
             return []
