@@ -42,6 +42,7 @@ from llm_failover_nb.notebook.state import State as NotebookState
 from llm_failover_nb.notebook.state import default_choice, policy_of
 from llm_failover_nb.notebook.tally import WINDOW, Tally
 from llm_failover_nb.settings import Settings
+from llm_failover_nb.stores import get_store
 
 __all__ = ["Desk"]
 
@@ -150,7 +151,7 @@ class Desk:
             "running": [_running(call) for call in calls],
             "feed": self._feed.decisions(),
             "undo": Undo(id=last.id, text=one_line(last.done.name)) if last is not None else None,
-            "store": "",
+            "store": one_line(get_store()),
             "trouble": one_line(trouble),
         }
 
@@ -315,8 +316,7 @@ class Desk:
         return self._operations.default_chain(text)
 
     def _check_model(self, spec: str, edited: str) -> None:
-        board = self._board or self.board()
-        if spec not in {row["spec"] for row in board["models"]}:
+        if spec not in {row["spec"] for row in self.board()["models"]}:
             raise OperationRefused(f"{one_line(spec)!r} is no model of this panel")
         if edited != str(process_benches.remembered(spec).edited):
             raise OperationRefused(f"{spec} has been benched or lifted by hand since; look at it again")

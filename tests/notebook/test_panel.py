@@ -12,7 +12,9 @@ from llm_failover_nb.notebook.board import PROTOCOL
 from llm_failover_nb.testing import FaultServer
 from tests.notebook.kernel import Cell, Kernel
 
+# Chains of the tests before may wait to be collected; models that only they name would go at any moment.
 ANEW = """\
+import gc
 from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.notebook.magic import state_of
 state = state_of(get_ipython())
@@ -22,6 +24,7 @@ for name in list(state.session.values):
     if name.startswith('chains.'):
         process_registry.unalias(name.partition('.')[2])
     state.session.unset(name)
+gc.collect()
 fo.set_failover_defaults(fo.Policy(backoff=lambda attempt: 0.0))
 p = fo.panel()
 desk = p._desk
