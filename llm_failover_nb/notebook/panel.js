@@ -16,28 +16,37 @@ const SILENT = 5000; // ms without an answer to hello after which nobody is home
 const SETTLED = 5000; // ms that rows keep their places under a resting pointer
 const MINUTES = [[60, "1 min"], [300, "5 min"], [1800, "30 min"], [3600, "1 hour"]];
 
-// What a state is called, its shape, and how urgently it wants to be seen.
+// Paths in a square of 12: a state reads by its shape as well as by its word and colour.
+const RING = "M6 1a5 5 0 1 0 0 10a5 5 0 0 0 0-10z";
+const SHAPES = {
+  triangle: "M6 1l5.5 10h-11z",
+  bars: "M2 1.5h3v9h-3zM7 1.5h3v9h-3z",
+  target: `${RING}m0 1.5a3.5 3.5 0 1 1 0 7a3.5 3.5 0 0 1 0-7zm0 1.8a1.7 1.7 0 1 0 0 3.4a1.7 1.7 0 0 0 0-3.4z`,
+  half: `${RING}m0 1.5v7a3.5 3.5 0 0 1 0-7z`,
+  cross: "M2.4 1L6 4.6 9.6 1 11 2.4 7.4 6 11 9.6 9.6 11 6 7.4 2.4 11 1 9.6 4.6 6 1 2.4z",
+  disc: "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 0 0 0-9z",
+  dot: "M6 3.5a2.5 2.5 0 1 0 0 5a2.5 2.5 0 0 0 0-5z",
+  check: "M1 6.4L2.5 4.9 5 7.4 9.6 2.2 11.1 3.6 5.1 10.4z",
+  diamond: "M6 1l5 5l-5 5l-5-5z",
+};
+const TONES = { failed: "triangle", recovered: "check", edit: "diamond", note: "dot" };
+// By how urgently each wants to be seen: its word, its shape, and what it means for the next call.
 const STATES = {
-  benched: { word: "Benched", rank: 0, shape: "M6 1l5.5 10h-11z" },
-  manual: { word: "Benched", rank: 1, shape: "M2 1.5h3v9h-3zM7 1.5h3v9h-3z" },
-  probing: { word: "Probing", rank: 2, shape: "M6 1a5 5 0 1 0 0 10a5 5 0 0 0 0-10zm0 1.5a3.5 3.5 0 1 1 0 7a3.5 3.5 0 0 1 0-7zm0 1.8a1.7 1.7 0 1 0 0 3.4a1.7 1.7 0 0 0 0-3.4z" },
-  due: { word: "Probe due", rank: 3, shape: "M6 1a5 5 0 1 0 0 10a5 5 0 0 0 0-10zm0 1.5v7a3.5 3.5 0 0 1 0-7z" },
-  no_key: { word: "No key", rank: 4, shape: "M2.4 1L6 4.6 9.6 1 11 2.4 7.4 6 11 9.6 9.6 11 6 7.4 2.4 11 1 9.6 4.6 6 1 2.4z" },
-  ready: { word: "Ready", rank: 5, shape: "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 0 0 0-9z" },
+  benched: { word: "Benched", shape: "triangle", means: "" },
+  manual: { word: "Benched", shape: "bars", means: "" },
+  probing: { word: "Probing", shape: "target", means: "a call is trying it" },
+  due: { word: "Probe due", shape: "half", means: "the next call probes it" },
+  no_key: { word: "No key", shape: "cross", means: "" },
+  ready: { word: "Ready", shape: "disc", means: "" },
 };
-const TONES = {
-  failed: STATES.benched.shape,
-  recovered: "M1 6.4L2.5 4.9 5 7.4 9.6 2.2 11.1 3.6 5.1 10.4z",
-  edit: "M6 1l5 5l-5 5l-5-5z",
-  note: "M6 3.5a2.5 2.5 0 1 0 0 5a2.5 2.5 0 0 0 0-5z",
-};
+const RANKS = Object.keys(STATES);
 const ACTIONS = {
   ready: ["bench"], no_key: ["bench"], due: ["bench", "lift"], probing: ["bench", "lift"],
   benched: ["lift", "extend"], manual: ["lift", "extend"],
 };
 const COLUMNS = [
-  ["spec", "Model", (row) => row.spec],
-  ["state", "State", (row) => STATES[row.state].rank],
+  ["spec", "Model", () => 0],
+  ["state", "State", (row) => RANKS.indexOf(row.state)],
   ["fails", "Fails", (row) => -row.fails],
   ["calls", "Answered", (row) => (row.calls ? row.answered / row.calls : 2)],
   ["latency", "Latency", (row) => (row.latency === null ? Infinity : -row.latency)],
@@ -49,6 +58,8 @@ const FILTERS = [
   ["ready", "Ready", (row) => row.state === "ready"],
   ["no_key", "No key", (row) => row.state === "no_key"],
 ];
+
+const VERBATIM = { autocomplete: "off", spellcheck: "false" };
 
 // Elements: made once, touched only where something changed.
 
@@ -69,14 +80,17 @@ function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function mark(shape) {
+/** A picture without a name of its own, since a word always stands beside it. */
+function mark() {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
   for (const [name, value] of [["viewBox", "0 0 12 12"], ["class", "lf-mark"], ["aria-hidden", "true"]]) attr(svg, name, value);
-  for (const [name, value] of [["fill-rule", "evenodd"], ["d", shape]]) attr(path, name, value);
+  attr(path, "fill-rule", "evenodd");
   svg.append(path);
   return svg;
 }
+
+const draws = (svg, shape) => attr(svg.firstChild, "d", SHAPES[shape]);
 
 /** A model's name, its provider quieter; isolated, so that no direction of its letters reaches its neighbours. */
 function named(spec) {
@@ -128,7 +142,7 @@ function list(parent, key, make, stamp = () => "") {
 }
 
 function arrange(parent, wanted) {
-  const pin = Math.max(0, wanted.findIndex(holdsFocus));
+  const pin = holdsFocus(parent) ? Math.max(0, wanted.findIndex(holdsFocus)) : 0;
   if (wanted[pin] && wanted[pin].parentNode !== parent) parent.append(wanted[pin]);
   for (let place = pin - 1; place >= 0; place--) {
     if (wanted[place].nextSibling !== wanted[place + 1]) parent.insertBefore(wanted[place], wanted[place + 1]);
@@ -141,7 +155,8 @@ function arrange(parent, wanted) {
 // Words: numbers and moments as a person reads them.
 
 const two = (number) => String(number).padStart(2, "0");
-const plural = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
+const counted = (number) => number.toLocaleString("en");
+const plural = (number, word) => `${counted(number)} ${word}${number === 1 ? "" : "s"}`;
 const isBenched = (row) => row.state === "benched" || row.state === "manual";
 
 function countdown(seconds) {
@@ -181,6 +196,7 @@ function kernelClock() {
   let high = Infinity;
   return {
     heard(kernel, received, sent = -Infinity) {
+      if (!Number.isFinite(kernel)) return;
       const contradicts = received - kernel < low || sent - kernel > high; // one of the clocks was set
       low = Math.max(contradicts ? -Infinity : low, sent - kernel);
       high = Math.min(contradicts ? Infinity : high, received - kernel);
@@ -245,7 +261,11 @@ class Panel {
       },
     };
     for (const [name, callback] of Object.entries(this.events)) this.model.on(name, callback);
-    this.seen = this.guard(() => (document.hidden ? this.schedule(false) : this.draw()));
+    this.seen = this.guard(() => {
+      if (document.hidden) return this.schedule(false);
+      if (this.stale) this.sayHello(); // a kernel that was busy may be home again
+      return this.draw();
+    });
     document.addEventListener("visibilitychange", this.seen);
     // The notebook's own keys (dd deletes a cell) stay out of the panel; its Ctrl keys go on working.
     this.frame.addEventListener("keydown", (event) => {
@@ -272,7 +292,7 @@ class Panel {
         return act(...given);
       } catch (error) {
         console.error(error);
-        this.say("refused", `The panel itself failed: ${error.message}. Reload the page to draw it anew.`);
+        this.say("failed", `The panel itself failed: ${error.message}. Reload the page to draw it anew.`);
         return undefined;
       }
     };
@@ -292,9 +312,14 @@ class Panel {
     return Date.now() - this.clock.skew;
   }
 
+  /** How far this computer's clock is ahead of the kernel's, in ms, as coarse as a person reads it. */
+  get ahead() {
+    return Math.round(this.clock.skew / 1000) * 1000;
+  }
+
   /** A moment of the kernel's as this computer's clock shows it, with the day where it is another one. */
   time(moment) {
-    const date = new Date(moment + Math.round(this.clock.skew / 1000) * 1000);
+    const date = new Date(moment + this.ahead);
     const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
     if (Math.abs(moment - this.now()) < 43200000 || date.toDateString() === new Date().toDateString()) return clock;
     return `${date.toLocaleDateString("en", { month: "short", day: "numeric" })}, ${clock}`;
@@ -336,17 +361,18 @@ class Panel {
     clearTimeout(edit.timer);
     this.pending.delete(content.id);
     this.say(content.outcome, content.text);
-    this.announcer.say(content.text);
+    this.announcer.say(content.outcome === "refused" ? `Refused: ${content.text}` : content.text);
     this.announcer.afterwards(() => this.mine.delete(edit.spec));
     edit.settle?.(content.outcome === "done");
     this.draw();
   }
 
-  sayHello() {
+  /** Ask whether the kernel is home; `doubt` is whether silence would mean that it is not. */
+  sayHello(doubt = true) {
     clearTimeout(this.hello.timer);
     this.hello.id = `${this.id}-${++this.count}`;
     this.hello.sent = Date.now();
-    this.hello.timer = setTimeout(this.guard(() => this.lose("silent")), SILENT);
+    if (doubt) this.hello.timer = setTimeout(this.guard(() => this.lose("silent")), SILENT);
     this.model.send({ protocol: PROTOCOL, id: this.hello.id, command: "hello" });
   }
 
@@ -356,7 +382,7 @@ class Panel {
     if (content.kernel !== this.board.kernel) return this.lose("restarted");
     this.alive();
     this.draw();
-    if (--this.hello.left > 0) this.sayHello(); // the quickest of several says most about the clock
+    if (--this.hello.left > 0) this.sayHello(false); // the quickest of several says most about the clock
     return undefined;
   }
 
@@ -413,10 +439,14 @@ class Panel {
 
   drawBanner() {
     const foreign = this.board.protocol !== PROTOCOL;
-    const stood = `this is how things stood at ${this.time(this.board.now)}. Run the cell again`;
-    put(this.banner, foreign ? "This page does not speak the kernel's language: the package has been updated. Reload the page, then run the cell again."
-      : this.stale === "silent" ? `No kernel answers (it was restarted, is gone, or runs another cell): ${stood}, or wait for the running cell.`
-      : this.stale ? `The kernel has been restarted (or there is none): ${stood}.` : "");
+    const stood = foreign || `this is how things stood at ${this.time(this.board.now)}. Run the cell again`;
+    const texts = {
+      "": "",
+      restarted: `The kernel has been restarted (or there is none): ${stood}.`,
+      silent: `No kernel answers (it was restarted, is gone, or runs another cell): ${stood}, or wait for the running cell.`,
+    };
+    const other = "This page does not speak the kernel's language: the package has been updated. ";
+    put(this.banner, foreign ? `${other}Reload the page, then run the cell again.` : texts[this.stale]);
     show(this.banner, foreign || this.stale !== "");
     show(this.body, !foreign, this.frame);
     show(this.parts[0].node, !foreign, this.frame);
@@ -511,29 +541,35 @@ function header(panel) {
   };
 }
 
+const SUMMARY = { ready: "ready", benched: "benched", due: "due for a probe", probing: "probing", no_key: "no key" };
+
 function summaryOf(rows) {
-  const words = [["ready", "ready"], ["benched", "benched"], ["due", "due for a probe"], ["probing", "probing"], ["no_key", "no key"]];
-  const counts = new Map();
+  const counts = {};
   for (const row of rows) {
-    const state = row.state === "manual" ? "benched" : row.state;
-    counts.set(state, (counts.get(state) ?? 0) + 1);
+    const state = isBenched(row) ? "benched" : row.state;
+    counts[state] = (counts[state] ?? 0) + 1;
   }
-  const told = words.filter(([state]) => counts.has(state)).map(([state, word]) => `${counts.get(state).toLocaleString("en")} ${word}`);
-  return told.join(" · ") || "none yet";
+  const told = Object.entries(SUMMARY).filter(([state]) => counts[state]);
+  return told.map(([state, word]) => `${counted(counts[state])} ${word}`).join(" · ") || "none yet";
 }
 
-function factsOf({ models: rows, window }) {
+function factsOf({ models: rows, window: seconds }) {
   const sum = (name) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
   const asked = sum("calls");
   if (!rows.length) return "";
-  const calls = asked ? `${sum("answered").toLocaleString("en")} of ${plural(asked, "call")} answered` : "No call";
-  return `${calls} in the last ${Math.round(window / 60)} min · ${cost(sum("cost"))} so far`;
+  const calls = asked ? `${counted(sum("answered"))} of ${plural(asked, "call")} answered` : "No call";
+  return `${calls} in the last ${Math.round(seconds / 60)} min · ${cost(sum("cost"))} so far`;
+}
+
+/** A control that cannot be pressed now, and keeps the focus. */
+function rest(control, off) {
+  attr(control, "aria-disabled", off ? "true" : null);
 }
 
 /** A control whose edit is on its way says so, and keeps the focus. */
 function pend(control, busy) {
   attr(control, "aria-busy", busy ? "true" : null);
-  attr(control, "aria-disabled", busy ? "true" : null);
+  rest(control, busy);
 }
 
 // The calls that run now.
@@ -598,8 +634,9 @@ function models(panel) {
   let release = 0;
   const bar = toolbar(panel, look, () => redraw(true));
   const head = columns(panel, look, () => redraw(true));
-  const table = h("table", { role: "table", class: "lf-models" }, h("caption", { class: "lf-unseen" }, "Models, their benches and their calls"), head.node);
-  const rows = list(table, (row) => row.spec, (row) => modelRow(panel, row), (row) => panel.busy(row.spec) + panel.stale);
+  const caption = h("caption", { class: "lf-unseen" }, "Models, their benches and their calls");
+  const table = h("table", { role: "table", class: "lf-models" }, caption, head.node);
+  const rows = list(table, (row) => row.spec, (row) => modelRow(panel, row), (row) => `${panel.busy(row.spec)} ${panel.stale} ${panel.ahead}`);
   const empty = h("p", { class: "lf-empty" });
   const more = moreButtons(panel, (limit) => { look.limit = limit; redraw(true); });
   const store = h("p", { class: "lf-quiet lf-store" });
@@ -614,28 +651,33 @@ function models(panel) {
     return performance.now() - touched < SETTLED && table.querySelector("tbody:hover, tbody:focus-within") !== null;
   }
 
-  function arranged(all, force) {
-    const wanted = chosen(all, look);
+  /** The rows to draw: in their order, or, while they are held, in the one that they have. One in use is not lost. */
+  function arranged(all, wanted, force) {
+    const shown = wanted.slice(0, look.limit);
     clearTimeout(release);
-    if (force || !isHeld()) return wanted.slice(0, look.limit);
-    release = setTimeout(panel.guard(() => redraw(false)), SETTLED);
+    if (force) return shown;
+    const held = isHeld();
+    const near = holdsFocus(table);
+    if (held) release = setTimeout(panel.guard(() => redraw(false)), SETTLED);
     const known = new Map(all.map((row) => [row.spec, row]));
-    const kept = order.filter((spec) => known.has(spec)).map((spec) => known.get(spec));
-    const there = new Set(order);
-    return [...kept, ...wanted.filter((row) => !there.has(row.spec))].slice(0, Math.max(look.limit, kept.length));
+    const kept = order.filter((spec) => known.has(spec) && (held || rows.parts.get(spec).isInUse(near))).map((spec) => known.get(spec));
+    const [first, then] = held ? [kept, shown] : [shown, kept];
+    const there = new Set(first);
+    return [...first, ...then.filter((row) => !there.has(row))];
   }
 
   function draw(force) {
-    const { models: all, window } = panel.board;
-    const shown = arranged(all, force);
+    const { models: all } = panel.board;
+    const wanted = chosen(all, look);
+    const shown = arranged(all, wanted, force);
+    const found = wanted.length;
     order = shown.map((row) => row.spec);
     rows.draw(shown);
-    const found = chosen(all, look).length;
     bar.draw(all, found);
-    head.draw(all.length > MANY, window);
+    head.draw(all.length > MANY, panel.board.window);
     more.draw(shown.length, Math.max(found, shown.length));
     show(table, all.length > 0, panel.frame);
-    put(empty, all.length ? "No model matches. Clear the filter to see all." : "No model yet. Run a %%llm cell, or add a chain: %llm chain prod = a,b");
+    put(empty, all.length ? "No model matches. Clear the filter to see all." : NO_MODEL);
     show(empty, shown.length === 0);
     put(store, panel.board.store && `Benches are shared with ${panel.board.store}`);
   }
@@ -655,21 +697,23 @@ function models(panel) {
   };
 }
 
+const NO_MODEL = "No model yet. Run a %%llm cell, or add a chain: %llm chain prod = a,b";
 const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 function chosen(all, look) {
   const text = look.text.toLowerCase();
   const [, , matches] = FILTERS.find(([name]) => name === look.state);
-  const found = all.filter((row) => matches(row) && (!text || `${row.spec} ${row.why?.text ?? ""}`.toLowerCase().includes(text)));
   const [, , value] = COLUMNS.find(([name]) => name === (look.column || "state"));
   const way = look.up ? 1 : -1;
-  const keyed = found.map((row) => [value(row), row]);
-  keyed.sort(([a, x], [b, y]) => (typeof a === "string" || a === b ? 0 : a < b ? -way : way) || (look.column === "spec" ? way : 1) * byName(x.spec, y.spec));
-  return keyed.map(([, row]) => row);
+  const wayOfNames = look.column === "spec" ? way : 1;
+  const says = (row) => `${row.spec} ${row.why?.text ?? ""}`.toLowerCase().includes(text);
+  const found = all.filter((row) => matches(row) && (!text || says(row))).map((row) => [value(row), row]);
+  found.sort(([a, x], [b, y]) => (a === b ? wayOfNames * byName(x.spec, y.spec) : a < b ? -way : way));
+  return found.map(([, row]) => row);
 }
 
 function toolbar(panel, look, changed) {
-  const search = h("input", { type: "search", placeholder: "Filter by name or reason", "aria-label": "Filter models", autocomplete: "off", spellcheck: "false" });
+  const search = h("input", { type: "search", placeholder: "Filter by name or reason", "aria-label": "Filter models", ...VERBATIM });
   search.addEventListener("input", panel.guard(() => { look.text = search.value.trim(); look.limit = PAGE; changed(); }));
   const counts = FILTERS.map(() => h("span", { class: "lf-number lf-quiet" }));
   const chips = FILTERS.map(([name, label], place) => {
@@ -678,15 +722,16 @@ function toolbar(panel, look, changed) {
     return chip;
   });
   const found = h("p", { class: "lf-quiet lf-found" });
-  const node = h("div", { class: "lf-toolbar", hidden: true }, search, h("div", { class: "lf-chips", role: "group", "aria-label": "Models by state" }, ...chips), found);
+  const group = h("div", { class: "lf-chips", role: "group", "aria-label": "Models by state" }, ...chips);
+  const node = h("div", { class: "lf-toolbar", hidden: true }, search, group, found);
   return {
     node,
     draw(all, number) {
       FILTERS.forEach(([name, , matches], place) => {
-        put(counts[place], all.filter(matches).length.toLocaleString("en"));
+        put(counts[place], counted(all.filter(matches).length));
         attr(chips[place], "aria-pressed", String(look.state === name));
       });
-      put(found, look.text || look.state !== "all" ? `${number.toLocaleString("en")} of ${all.length.toLocaleString("en")}` : "");
+      put(found, look.text || look.state !== "all" ? `${counted(number)} of ${counted(all.length)}` : "");
       show(node, all.length > MANY || look.text !== "" || look.state !== "all", panel.frame);
     },
   };
@@ -694,26 +739,27 @@ function toolbar(panel, look, changed) {
 
 function columns(panel, look, changed) {
   const minutes = h("span", { class: "lf-quiet" });
-  const heads = COLUMNS.map(([name, label, value]) => {
+  const heads = COLUMNS.map(([name, label]) => {
     const words = h("span", {}, label);
-    const sort = value && panel.button(label, () => {
+    const sort = panel.button(label, () => {
       if (look.column !== name) Object.assign(look, { column: name, up: true });
       else if (look.up) look.up = false;
       else Object.assign(look, { column: "", up: true });
       changed();
     }, { class: "lf-sort" });
-    return { name, words, sort, cell: h("th", { scope: "col", role: "columnheader", class: `lf-${name}` }, words, sort || null, name === "calls" ? minutes : null) };
+    const cell = h("th", { scope: "col", role: "columnheader", class: `lf-${name}` }, words, sort, name === "calls" ? minutes : null);
+    return { name, words, sort, cell };
   });
   const actions = h("th", { scope: "col", role: "columnheader", class: "lf-do" }, h("span", { class: "lf-unseen" }, "Actions"));
   const node = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...heads.map((head) => head.cell), actions));
   return {
     node,
-    draw(sortable, window) {
-      put(minutes, ` ${Math.round(window / 60)} min`);
+    draw(sortable, seconds) {
+      put(minutes, ` ${Math.round(seconds / 60)} min`);
       node.classList.toggle("lf-sortable", sortable);
       for (const { name, words, sort, cell } of heads) {
-        show(words, !sortable || !sort);
-        if (sort) show(sort, sortable, panel.frame);
+        show(words, !sortable);
+        show(sort, sortable, panel.frame);
         attr(cell, "aria-sort", sortable && look.column === name ? (look.up ? "ascending" : "descending") : null);
       }
     },
@@ -732,8 +778,8 @@ function moreButtons(panel, reveal) {
     draw(now, found) {
       shown = now;
       total = found;
-      put(words, `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} shown`);
-      put(all, `Show all ${total.toLocaleString("en")}`);
+      put(words, `${counted(shown)} of ${counted(total)} shown`);
+      put(all, `Show all ${counted(total)}`);
       show(node, shown < total, panel.frame);
     },
   };
@@ -741,36 +787,36 @@ function moreButtons(panel, reveal) {
 
 // One model: its row, and the choice of a time that its buttons disclose.
 
-/** What a row says now: a bench that has run out is over before the kernel says so. */
+/** What a row says now, and whether it counts: a bench that has run out is over before the kernel says so. */
 function standing(panel, row) {
-  if (!isBenched(row)) return { state: row.state, detail: { due: "the next call probes it", probing: "a call is trying it" }[row.state] ?? "", counts: false };
+  if (!isBenched(row)) return [row.state, STATES[row.state].means, false];
   const hand = row.state === "manual" ? "by hand, " : "";
-  if (row.until === null) return { state: row.state, detail: `${hand}until lifted`, counts: false };
+  if (row.until === null) return [row.state, `${hand}until lifted`, false];
+  if (panel.stale) return [row.state, `${hand}until ${panel.time(row.until)}`, false];
   const left = Math.ceil((row.until - panel.now()) / 1000);
-  if (panel.stale) return { state: row.state, detail: `${hand}until ${panel.time(row.until)}`, counts: false };
-  if (left > 0) return { state: row.state, detail: `${hand}${countdown(left)}`, counts: true };
-  return row.state === "manual" ? { state: "ready", detail: "the bench is over", counts: false }
-    : { state: "due", detail: "the next call probes it", counts: false };
+  if (left > 0) return [row.state, `${hand}${countdown(left)}`, true];
+  return row.state === "manual" ? ["ready", "the bench is over", false] : ["due", STATES.due.means, false];
 }
 
 function modelRow(panel, { spec }) {
   let row;
   let menu = null;
-  const shape = mark("");
+  const shape = mark();
   const word = h("span", { class: "lf-word" });
   const detail = h("span", { class: "lf-detail lf-number" });
   const why = h("bdi", {});
   const when = h("span", { class: "lf-number lf-when" });
-  const reason = h("div", { class: "lf-why" }, why, " ", when);
+  const reason = h("div", { class: "lf-why" }, when, why);
   const state = h("td", { role: "cell", class: "lf-state" }, shape, word, " ", detail, reason);
   const cells = Object.fromEntries(["fails", "calls", "latency", "cost"].map((name) => [name, h("span")]));
-  const numbers = COLUMNS.slice(2).map(([name, label]) => h("td", { role: "cell", class: `lf-figure lf-${name}`, "data-label": label }, cells[name]));
+  const figure = ([name, label]) => h("td", { role: "cell", class: `lf-figure lf-${name}`, "data-label": label }, cells[name]);
+  const numbers = COLUMNS.slice(2).map(figure);
+  const opener = (label, name, kind) => panel.button(label, () => toggle(kind), { "aria-label": name, "aria-expanded": "false", "data-edit": true });
   const buttons = {
-    bench: panel.button("Bench", () => toggle("bench"), { "aria-label": `Bench ${spec}`, "aria-expanded": "false" }),
-    lift: panel.button("Lift", () => edit({ command: "lift" }, `Lift ${spec}`), { "aria-label": `Lift ${spec}` }),
-    extend: panel.button("Extend", () => toggle("extend"), { "aria-label": `Extend the bench of ${spec}`, "aria-expanded": "false" }),
+    bench: opener("Bench", `Bench ${spec}`, "bench"),
+    lift: panel.button("Lift", () => edit({ command: "lift" }, `Lift ${spec}`), { "aria-label": `Lift ${spec}`, "data-edit": true }),
+    extend: opener("Extend", `Extend the bench of ${spec}`, "extend"),
   };
-  for (const button of Object.values(buttons)) attr(button, "data-edit", true);
   const actions = h("td", { role: "cell", class: "lf-do" }, h("div", { class: "lf-actions" }, ...Object.values(buttons)));
   const name = h("th", { scope: "row", role: "rowheader", class: "lf-spec-cell" }, named(spec));
   const line = h("tr", { role: "row" }, name, state, ...numbers, actions);
@@ -810,25 +856,26 @@ function modelRow(panel, { spec }) {
     if (menu && !offered.includes(menu.kind)) close(holdsFocus(menu.node));
     for (const kind of offered) show(buttons[kind], true);
     for (const [kind, button] of Object.entries(buttons)) {
-      pend(button, panel.busy(spec));
+      rest(button, panel.busy(spec));
       if (!offered.includes(kind)) show(button, false, first);
     }
   }
 
-  function tick() {
-    const now = standing(panel, row);
+  function drawState() {
+    const [now, means, counts] = standing(panel, row);
     const busy = panel.busy(spec);
-    attr(node, "data-state", now.state);
+    attr(node, "data-state", now);
     attr(state, "aria-busy", busy ? "true" : null);
-    attr(shape.firstChild, "d", STATES[now.state].shape);
-    put(word, STATES[now.state].word);
-    put(detail, busy ? "pending" : now.detail);
-    return now.counts;
+    draws(shape, STATES[now].shape);
+    put(word, STATES[now].word);
+    put(detail, busy ? "pending" : means);
+    return counts;
   }
 
   return {
     node,
-    tick,
+    tick: () => isBenched(row) && drawState(),
+    isInUse: (near) => menu !== null || (near && holdsFocus(node)),
     draw(item) {
       row = item;
       put(why, row.why?.text ?? (row.state === "no_key" ? missing(row) : ""));
@@ -836,21 +883,24 @@ function modelRow(panel, { spec }) {
       show(reason, why.textContent !== "");
       attr(state, "title", row.until === null || !isBenched(row) ? null : `until ${panel.time(row.until)}`);
       put(cells.fails, row.fails ? String(row.fails) : "–");
-      put(cells.calls, row.calls ? `${Math.floor((100 * row.answered) / row.calls)} % of ${row.calls.toLocaleString("en")}` : "–");
+      put(cells.calls, !row.calls ? "–" : `${Math.floor((100 * row.answered) / row.calls)} % of ${counted(row.calls)}`);
       attr(cells.calls, "title", `${row.answered} of ${plural(row.calls, "call")} answered`);
       put(cells.latency, latency(row.latency));
       put(cells.cost, cost(row.cost));
       for (const cell of Object.values(cells)) cell.parentNode.classList.toggle("lf-none", cell.textContent === "–");
       drawActions();
-      tick();
+      drawState();
     },
   };
 }
 
 function timeMenu(panel, spec, kind, choose) {
   const verb = kind === "bench" ? "Bench" : "Extend";
-  const option = (label, seconds) => panel.button(label, () => choose({ command: kind, for: seconds }, `${verb} ${spec}, ${label.toLowerCase()}`), {
-    "data-edit": true, "aria-label": `${label}: ${verb.toLowerCase()} ${spec}` });
+  const option = (label, seconds) => {
+    const words = label.toLowerCase();
+    const go = () => choose({ command: kind, for: seconds }, `${verb} ${spec}, ${words}`);
+    return panel.button(label, go, { "data-edit": true, "aria-label": `${label}: ${verb.toLowerCase()} ${spec}` });
+  };
   const times = MINUTES.map(([seconds, label]) => option(label, seconds));
   const rest = kind === "bench" ? [option("Until lifted", null), ...untilTime(panel, spec, choose)] : [];
   const group = h("div", { class: "lf-menu", role: "group", "aria-label": `${verb} ${spec}` },
@@ -866,7 +916,7 @@ function untilTime(panel, spec, choose) {
     attr(input, "aria-invalid", moment === null ? "true" : null);
     put(error, moment === null ? "Enter a time such as 14:30." : "");
     if (moment === null) return void panel.announcer.say(error.textContent);
-    choose({ command: "bench", until: moment - Math.round(panel.clock.skew / 1000) * 1000 }, `Bench ${spec} until ${input.value}`);
+    choose({ command: "bench", until: moment - panel.ahead }, `Bench ${spec} until ${input.value}`);
   };
   const button = panel.button("Bench until", go, { "data-edit": true, "aria-label": `Bench until this time: ${spec}` });
   onEnter(panel, input, go);
@@ -921,7 +971,7 @@ function fold(panel, redraw) {
   return {
     node,
     draw(items) {
-      put(node, all ? "Show fewer" : `Show ${(items.length - FEW).toLocaleString("en")} more`);
+      put(node, all ? "Show fewer" : `Show ${counted(items.length - FEW)} more`);
       show(node, items.length > FEW, panel.frame);
       return all ? items : items.slice(0, FEW);
     },
@@ -941,7 +991,8 @@ function chainPart(panel, first, stateOf) {
   };
   const places = list(entries, (entry) => entry.key, (entry) => chainEntry(panel, entry, () => chain, change));
   const makeDefault = panel.button("Make default", () => {
-    panel.send({ command: "default", name: chain.name, edited: chain.edited }, { target, words: `Make ${chain.title} the default` });
+    const words = `Make ${chain.title} the default`;
+    panel.send({ command: "default", name: chain.name, edited: chain.edited }, { target, words });
   }, { "data-edit": true, "aria-label": `Make default: ${first.title}` });
   const adder = addModel(panel, () => chain, change);
   const pending = h("span", { class: "lf-pending" }, "pending");
@@ -966,7 +1017,7 @@ function chainPart(panel, first, stateOf) {
           state: stateOf(spec) ?? "ready", title: chain.title, fixed: chain.fixed !== "", busy };
       }));
       show(makeDefault, !chain.default, node.querySelector("summary"));
-      pend(makeDefault, busy);
+      rest(makeDefault, busy);
       show(adder, chain.fixed === "", node.querySelector("summary"));
       show(pending, busy);
     },
@@ -976,14 +1027,14 @@ function chainPart(panel, first, stateOf) {
 function chainEntry(panel, first, chainOf, change) {
   let entry = first;
   const { spec } = first;
-  const shape = mark("");
+  const shape = mark();
   const words = h("span", { class: "lf-word" });
-  const control = (label, name, act, keys) => panel.button(label, act, { "data-edit": true, "aria-label": `${name} ${spec}`, title: `${name} (${keys[1]})`, "aria-keyshortcuts": keys[0] });
-  const up = control("↑", "Move up", () => move(-1), ["Alt+ArrowUp", "Alt+↑"]);
-  const down = control("↓", "Move down", () => move(1), ["Alt+ArrowDown", "Alt+↓"]);
-  const away = control("×", "Remove", () => remove(), ["Delete", "Delete"]);
+  const control = (sign, title, key, act) => panel.button(sign, act, { "data-edit": true, title: `${title} (${key})`, "aria-keyshortcuts": key });
+  const up = control("↑", "Move up", "Alt+ArrowUp", () => move(-1));
+  const down = control("↓", "Move down", "Alt+ArrowDown", () => move(1));
+  const away = control("×", "Remove", "Delete", () => remove());
   const buttons = h("span", { class: "lf-actions lf-icons" }, up, down, away);
-  const node = h("li", { tabindex: -1 }, named(spec), h("span", { class: "lf-marks" }, shape, words), buttons);
+  const node = h("li", { tabindex: -1 }, h("span", { class: "lf-who" }, named(spec), h("span", { class: "lf-marks" }, shape, words)), buttons);
 
   function move(by) {
     const specs = [...chainOf().specs];
@@ -997,7 +1048,7 @@ function chainEntry(panel, first, chainOf, change) {
   }
 
   node.addEventListener("keydown", panel.guard((event) => {
-    const act = { ArrowUp: event.altKey && (() => move(-1)), ArrowDown: event.altKey && (() => move(1)), Delete: remove }[event.key];
+    const act = { "true ArrowUp": () => move(-1), "true ArrowDown": () => move(1), "false Delete": remove }[`${event.altKey} ${event.key}`];
     if (!act || entry.fixed || panel.busy(`chain ${chainOf().name}`)) return;
     event.preventDefault();
     act();
@@ -1010,12 +1061,13 @@ function chainEntry(panel, first, chainOf, change) {
       attr(node, "data-state", entry.state);
       attr(node, "aria-current", entry.next ? "true" : null);
       attr(shape, "hidden", isOut ? null : true);
-      attr(shape.firstChild, "d", STATES[entry.state].shape);
+      draws(shape, STATES[entry.state].shape);
       put(words, [entry.next ? "asked first" : "", isOut ? STATES[entry.state].word.toLowerCase() : ""].filter(Boolean).join(", "));
       attr(up, "aria-label", `Move ${spec} up in ${entry.title}`);
       attr(down, "aria-label", `Move ${spec} down in ${entry.title}`);
       attr(away, "aria-label", `Remove ${spec} from ${entry.title}`);
-      for (const button of [up, down, away]) attr(button, "aria-disabled", entry.busy || (button === up && entry.place === 0) || (button === down && entry.last) ? "true" : null);
+      const off = [[up, entry.place === 0], [down, entry.last], [away, false]];
+      for (const [button, atEnd] of off) rest(button, entry.busy || atEnd);
       show(buttons, !entry.fixed);
     },
   };
@@ -1023,14 +1075,15 @@ function chainEntry(panel, first, chainOf, change) {
 
 function addModel(panel, chainOf, change) {
   const error = h("span", { class: "lf-error", id: `${panel.id}-a${++panel.count}` });
-  const input = h("input", { type: "text", list: panel.datalist.id, placeholder: "provider/model", "data-edit": true, autocomplete: "off",
-    spellcheck: "false", "aria-label": `Model to add to ${chainOf().title}`, "aria-describedby": error.id });
+  const input = h("input", { type: "text", list: panel.datalist.id, placeholder: "provider/model", "data-edit": true, ...VERBATIM,
+    "aria-label": `Model to add to ${chainOf().title}`, "aria-describedby": error.id });
   input.addEventListener("focus", panel.guard(() => {
     panel.datalist.replaceChildren(...panel.board.models.map((row) => h("option", { value: row.spec })));
   }));
   const go = () => {
     const spec = input.value.trim();
-    const wrong = !spec ? "Name a model, such as openai/gpt-5." : chainOf().specs.includes(spec) ? `${spec} is in ${chainOf().title} already.` : "";
+    const twice = chainOf().specs.includes(spec) ? `${spec} is in ${chainOf().title} already.` : "";
+    const wrong = spec ? twice : "Name a model, such as openai/gpt-5.";
     attr(input, "aria-invalid", wrong ? "true" : null);
     put(error, wrong);
     if (wrong) return void panel.announcer.say(wrong);
@@ -1044,27 +1097,33 @@ function addModel(panel, chainOf, change) {
 // The defaults: how long a bench lasts, how often a model is asked.
 
 const FIELDS = [
-  ["cooldown", "Cooldown", "seconds", { min: 0, step: "any", inputmode: "decimal" }, (value) => Number.isFinite(value) && value >= 0, "Cooldown: a number of seconds, 0 or more."],
-  ["max_retries", "Attempts per model", "", { min: 1, step: 1, inputmode: "numeric" }, (value) => Number.isInteger(value) && value >= 1, "Attempts: a whole number, 1 or more."],
+  {
+    name: "cooldown", label: "Cooldown", unit: "seconds", props: { min: 0, step: "any", inputmode: "decimal" },
+    isRight: (value) => Number.isFinite(value) && value >= 0, wrong: "Cooldown: a number of seconds, 0 or more.",
+  },
+  {
+    name: "max_retries", label: "Attempts per model", unit: "", props: { min: 1, step: 1, inputmode: "numeric" },
+    isRight: (value) => Number.isInteger(value) && value >= 1, wrong: "Attempts: a whole number, 1 or more.",
+  },
 ];
 
 function defaults(panel) {
   let edited = null; // the version that was there when typing began
-  const fields = FIELDS.map(([name, label, unit, props]) => {
+  const fields = FIELDS.map(({ name, label, unit, props, isRight, wrong }) => {
     const id = `${panel.id}-${name}`;
     const input = h("input", { type: "number", id, "data-edit": true, ...props });
     input.addEventListener("input", () => { edited ??= panel.board.defaults.edited; });
     onEnter(panel, input, () => apply());
-    return { name, input, node: h("span", { class: "lf-field" }, h("label", { for: id }, label), input, unit ? h("span", { class: "lf-quiet" }, unit) : null) };
+    const node = h("span", { class: "lf-field" }, h("label", { for: id }, label), input, unit ? h("span", { class: "lf-quiet" }, unit) : null);
+    return { name, input, node, isRight, wrong };
   });
   const error = h("p", { class: "lf-error" });
   const button = panel.button("Apply", () => apply(), { "data-edit": true, "aria-label": "Apply the defaults" });
-  const pending = h("span", { class: "lf-pending" }, "pending");
-  const node = h("section", { "aria-label": "Defaults" }, h("h3", {}, "Defaults"), h("div", { class: "lf-fields" }, ...fields.map((field) => field.node), h("span", {}, button, " ", pending)), error);
+  const form = h("div", { class: "lf-fields" }, ...fields.map((field) => field.node), button);
+  const node = h("section", { "aria-label": "Defaults" }, h("h3", {}, "Defaults"), form, error);
 
   function check() {
-    const wrong = fields.map(({ name, input }) => {
-      const [, , , , isRight, words] = FIELDS.find(([known]) => known === name);
+    const wrong = fields.map(({ input, isRight, wrong: words }) => {
       const bad = input.value.trim() === "" || !isRight(Number(input.value));
       attr(input, "aria-invalid", bad ? "true" : null);
       return bad ? words : "";
@@ -1080,7 +1139,8 @@ function defaults(panel) {
     const changed = fields.map(({ name, input }) => [name, Number(input.value)]).filter(([name, value]) => value !== now[name]);
     if (!changed.length) return void panel.say("done", "The defaults are these already.");
     const message = { command: "defaults", ...Object.fromEntries(changed), edited: edited ?? now.edited };
-    panel.send(message, { target: "defaults", words: "Change the defaults", settle: (done) => { edited = done ? null : panel.board.defaults.edited; } });
+    const settle = (done) => { edited = done ? null : panel.board.defaults.edited; };
+    panel.send(message, { target: "defaults", words: "Change the defaults", settle });
   }
 
   return {
@@ -1089,9 +1149,7 @@ function defaults(panel) {
       for (const { name, input } of fields) {
         if (edited === null && input.value !== String(board.defaults[name])) input.value = String(board.defaults[name]);
       }
-      const busy = panel.busy("defaults");
-      pend(button, busy);
-      show(pending, busy);
+      pend(button, panel.busy("defaults"));
     },
   };
 }
@@ -1113,7 +1171,7 @@ function feed(panel) {
 
 function decision(panel) {
   const time = h("time", { class: "lf-quiet lf-number" });
-  const shape = mark("");
+  const shape = mark();
   const text = h("bdi", {});
   const open = h("span", { class: "lf-badge" }, "going on");
   const node = h("li", {}, time, shape, h("span", {}, text, " ", open));
@@ -1123,7 +1181,7 @@ function decision(panel) {
       put(time, panel.time(item.at));
       put(text, item.text);
       attr(node, "data-tone", item.tone);
-      attr(shape.firstChild, "d", TONES[item.tone]);
+      draws(shape, TONES[item.tone]);
       show(open, item.open);
     },
   };

@@ -1,7 +1,7 @@
 """The panel's front end in a plain page of Chromium, a fake anywidget model in the kernel's place.
 
-What the browser is given is exactly panel.js and panel.css. The tests say which board the kernel would publish,
-see what the panel would send, and move the page's clock by hand.
+What the browser is given is exactly panel.js and panel.css. The tests say which board the kernel would
+publish, see what the panel would send, and move the page's clock by hand.
 """
 
 from __future__ import annotations
@@ -43,15 +43,20 @@ body[data-jp-theme-light="true"]{--jp-layout-color1:#fff;--jp-content-font-color
 <script type="module">
 import panel from "./panel.js";
 class Model {
-  constructor(board) { this.board = board; this.heard = {}; this.sent = []; this.kernel = board.kernel; this.lag = 0; }
+  constructor(board) {
+    Object.assign(this, { board, heard: {}, sent: [], kernel: board.kernel, lag: 0 });
+  }
   get() { return this.board; }
   on(name, callback) { (this.heard[name] ??= []).push(callback); }
   off(name, callback) { this.heard[name] = (this.heard[name] ?? []).filter((known) => known !== callback); }
-  emit(name, content) { for (const callback of [...(this.heard[name] ?? [])]) callback.call(this.context, content); }
+  emit(name, content) {
+    for (const callback of [...(this.heard[name] ?? [])]) callback.call(this.context, content);
+  }
   send(content) {
     this.sent.push(JSON.parse(JSON.stringify(content)));
-    if (content.command === "hello" && this.kernel)
-      queueMicrotask(() => this.emit("msg:custom", {id: content.id, outcome: "here", now: Date.now() - this.lag, kernel: this.kernel}));
+    if (content.command !== "hello" || !this.kernel) return;
+    const here = { id: content.id, outcome: "here", now: Date.now() - this.lag, kernel: this.kernel };
+    queueMicrotask(() => this.emit("msg:custom", here));
   }
   publish(board) { this.board = board; this.emit("change:board"); }
 }
