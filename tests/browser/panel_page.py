@@ -39,7 +39,8 @@ body[data-jp-theme-light="false"]{--page:#111;--ink:#eee;--jp-layout-color1:#111
 body[data-jp-theme-light="true"]{--jp-layout-color1:#fff;--jp-content-font-color1:rgba(0,0,0,.87);
 --jp-error-color1:#d32f2f;--jp-warn-color1:#f57c00;--jp-success-color1:#388e3c;--jp-info-color1:#0097a7;
 --jp-brand-color1:#1976d2}</style></head>
-<body><main><h1 hidden>Notebook</h1><button id="before">before</button><div id="out"></div></main>
+<body><main><h1 hidden>Notebook</h1><button id="before">before</button>
+<div class="jp-OutputArea"><div id="out"></div><p data-llm-failover-snapshot>as it stood</p></div></main>
 <script type="module">
 import panel from "./panel.js";
 class Model {

@@ -682,6 +682,16 @@ class TestKernel:
 
         self.assert_stale(panel, self.GONE)
 
+    def test_the_snapshot_makes_way(self, page: Page) -> None:
+        """What stands in for the panel is hidden while a board is drawn, and only then."""
+        panel = PanelPage.open(page, outage())
+        snapshot = page.locator("[data-llm-failover-snapshot]")
+        expect(snapshot).to_be_hidden()
+        panel.publish(board(protocol=2))
+        expect(snapshot).to_be_visible()
+        page.evaluate("() => window.leave()")
+        expect(snapshot).to_be_visible()
+
     def test_a_pending_edit_ends_with_the_kernel(self, page: Page) -> None:
         """Nothing waits for an answer that cannot come."""
         panel = PanelPage.open(page, outage())
