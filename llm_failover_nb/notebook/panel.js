@@ -679,7 +679,7 @@ function models(panel) {
     show(table, all.length > 0, panel.frame);
     put(empty, all.length ? "No model matches. Clear the filter to see all." : NO_MODEL);
     show(empty, shown.length === 0);
-    put(store, panel.board.store && `Benches are shared with ${panel.board.store}`);
+    put(store, panel.board.store && `Benches are shared through ${panel.board.store}.`);
   }
 
   /** Drawn because this view was asked to, not because the board changed. */

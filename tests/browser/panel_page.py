@@ -316,7 +316,7 @@ def outage() -> Board:
     ]
     undo = {"id": 9, "text": "openai/gpt-5.2-mini benched by hand until lifted"}
     return board(
-        rows, chains=chains, feed=feed, running=running, undo=undo, store="two other kernels (redis://…/0)"
+        rows, chains=chains, feed=feed, running=running, undo=undo, store="sqlite:///~/shared/benches.db"
     )
 
 
