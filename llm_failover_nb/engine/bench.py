@@ -455,6 +455,10 @@ class BenchRegistry:
         with self._turn, self._lock:
             self._store = store
             self._unsaved = set(self._states)
+            if store is not None and store.identity != self._identity:
+                self._begin_anew(store.identity)
+                for state in self._states.values():
+                    state.kept = None
         self.pull()
 
     def pull(self) -> None:
@@ -469,7 +473,8 @@ class BenchRegistry:
                 return
             rows = store.changed(self._pulled)
             if store.identity != self._identity:
-                self._begin_anew(store.identity)
+                with self._lock:
+                    self._begin_anew(store.identity)
                 rows = store.changed(0)
             with self._lock:
                 for row in rows:
@@ -481,11 +486,12 @@ class BenchRegistry:
             self._change(spec, _as_it_is)
 
     def _begin_anew(self, identity: str) -> None:
-        """Another store: it has none of the rows that the states are from."""
-        with self._lock:
-            self._identity, self._pulled, self._unsaved = identity, 0, set(self._states)
-            for state in self._states.values():
-                state.kept = None
+        """Another store, under the lock: none of its rows was seen, and all that is known may be news to it."""
+        self._identity, self._pulled, self._unsaved = identity, 0, set(self._states)
+        for state in self._states.values():
+            # What was agreed on stays the base: whoever made the store anew knew it, too.
+            if state.kept is not None:
+                state.kept = replace(state.kept, version=-1)
 
     def _state(self, spec: str) -> _State:
         """The model's state, under the lock."""

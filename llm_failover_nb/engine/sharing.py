@@ -112,7 +112,7 @@ def merged(base: BenchRow, mine: BenchRow, theirs: BenchRow, now: int) -> BenchR
     if bench is theirs and _bench(mine) != _bench(base):
         bench = _standing([theirs, mine], edited, now) or theirs
     gone = bench.until is None or bench.since < edited
-    probe = mine if theirs.prober == base.prober else theirs
+    probe = mine if (theirs.prober, theirs.lapses) == (base.prober, base.lapses) else theirs
     return replace(
         theirs,
         fails=_failures(base.fails, mine.fails, theirs.fails),

@@ -89,6 +89,9 @@ class SQLiteStore:
     patience = 0.2
     """Seconds that a change waits for the file at most."""
 
+    glance = 0.02
+    """Seconds that a look waits at most; a change may have to wait for the look."""
+
     pause = 1.0
     """Seconds that a file which could not be had is left alone."""
 
@@ -108,6 +111,7 @@ class SQLiteStore:
         self._retry = 0.0
         self._closed = False
         self._paused: list[threading.Lock] = []
+        self._forkable = False
         self._inherited: sqlite3.Connection | None = None
         check_place(path)
         _stores.add(self)
@@ -155,7 +159,7 @@ class SQLiteStore:
             try:
                 if self._away or self._replaced():
                     self._disconnect()
-                connection = self._opened(self.patience)
+                connection = self._opened(self.glance)
                 rows = self._look(connection, since)
                 if self._away:
                     self._return(connection)
@@ -236,7 +240,7 @@ class SQLiteStore:
 
     def _return(self, connection: sqlite3.Connection) -> None:
         # Reading is possible while another program holds the file: it is back when it can be written.
-        with _transaction(connection, self.patience):
+        with _transaction(connection, self.glance):
             pass
         self._away = False
         logger.warning("the store %s can be used again: benches are shared", self.path)
@@ -254,7 +258,8 @@ class SQLiteStore:
         for lock in (self._tidying, self._lock):
             if lock.acquire(timeout=1):
                 self._paused.append(lock)
-        if len(self._paused) == 2:
+        self._forkable = len(self._paused) == 2
+        if self._forkable:
             self._disconnect()
 
     def after_fork_in_parent(self) -> None:
@@ -265,9 +270,8 @@ class SQLiteStore:
     def after_fork_in_child(self) -> None:
         """The locks are new ones. A file that could not be closed must not be touched here, nor be closed."""
         self._paused.clear()
-        self._inherited, self._connection = self._connection, None
-        if self._inherited is not None:
-            self._closed = True
+        if not self._forkable:
+            self._inherited, self._connection, self._closed = self._connection, None, True
             logger.warning("the process was forked while %s was in use: this one does not share", self.path)
 
 

@@ -29,6 +29,7 @@ class MemoryStore:
         self.before_commit: Callable[[], object] = lambda: None
         self.after_commit: Callable[[], object] = lambda: None
         self.changes = 0
+        self.looks: list[int] = []
 
     @property
     def identity(self) -> str:
@@ -49,6 +50,7 @@ class MemoryStore:
         return None if self.away else new
 
     def changed(self, since: int) -> list[BenchRow]:
+        self.looks.append(since)
         if self.away:
             return []
         newer = [row for row in self.kept.rows.values() if row.version > since]

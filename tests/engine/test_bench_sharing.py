@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import llm_failover_nb as fo
-from llm_failover_nb.engine.sharing import BenchRow, merged
+from llm_failover_nb.engine.bench import FOREVER
+from llm_failover_nb.engine.sharing import BenchRow, merged, microseconds
 from llm_failover_nb.testing import FakeClock
 from tests.engine.shared import MemoryStore, Pair, Rows
 from tests.engine.test_bench_machine import BenchMachine
@@ -136,6 +137,17 @@ def test_a_probes_place_lapses_everywhere(office: Office) -> None:
     assert (office.there.blocked(M, 1), bool(office.there.admit(M, 1, lapse=60))) == (False, True)
 
 
+def test_a_lapsed_probe_that_takes_its_place_again_has_it_everywhere(office: Office) -> None:
+    """It is the same call, for another while."""
+    office.half_open()
+    office.here.admit(M, 1, lapse=60)
+    office.pull()
+    office.clock.advance(60)
+    office.here.admit(M, 1, lapse=60)
+    office.pull()
+    assert office.there.blocked(M, 1)
+
+
 @pytest.mark.parametrize("late", ["healthy", "released"])
 def test_a_probe_that_lost_its_place_reports_nothing(office: Office, late: str) -> None:
     """Another process has taken it, which the store knows."""
@@ -253,8 +265,8 @@ def test_calls_on_a_benched_model_leave_the_store_alone(office: Office) -> None:
 def test_what_others_did_is_a_row_of_the_log(office: Office) -> None:
     """By the store; what is as it was is none, and neither is a count."""
     office.there.bench(M, for_=60)
-    office.fail(office.there, threshold=9)
     office.here.pull()
+    office.fail(office.there, threshold=9)
     office.here.pull()
     office.there.unbench(M)
     office.here.pull()
@@ -308,11 +320,34 @@ def test_a_new_store_at_the_old_address_is_told_everything(office: Office) -> No
     """Somebody deleted the file: nobody forgets for it."""
     office.here.bench(M, for_=60)
     office.there.bench("a/two", for_=60)
+    office.fail(office.here)
     office.pull()
-    office.rows.rows, office.rows.version, office.rows.identity = {}, 0, "second"
+    row = BenchRow("a/new", version=1, until=microseconds(FOREVER), manual=True, since=1, edited=1)
+    office.rows.rows, office.rows.version, office.rows.identity = {"a/new": row}, 1, "second"
     office.pull()
-    assert sorted(office.rows.rows) == [M, "a/two"]
-    assert [b.model for b in office.here.list()] == [M, "a/two"] == [b.model for b in office.there.list()]
+    assert sorted(office.rows.rows) == [M, "a/new", "a/two"]
+    benches = [(b.model, b.consecutive_fails) for b in office.here.list()]
+    assert benches == [(M, 1), ("a/new", 0), ("a/two", 0)]
+    assert office.here.list() == office.there.list()
+
+
+def test_an_unrelated_store_is_no_continuation(office: Office) -> None:
+    """What it knows of a model and what this process knows add up."""
+    office.fail(office.here)
+    rows = Rows("second", {M: BenchRow(M, version=1, writer="three", fails=2)}, 1)
+    office.here.share(MemoryStore(rows, "one"))
+    assert [b.consecutive_fails for b in office.here.list()] == [3]
+
+
+def test_only_what_is_new_is_asked_for(office: Office) -> None:
+    """And what was handed over is not handed over again."""
+    office.there.bench(M)
+    office.here.bench("a/two")
+    office.here.pull()
+    changes, looks = office.stores[0].changes, office.stores[0].looks
+    looks.clear()
+    office.here.pull()
+    assert (looks, office.stores[0].changes) == ([2], changes)
 
 
 def test_a_row_that_is_gone_says_nothing(office: Office) -> None:
@@ -491,6 +526,7 @@ def test_what_one_side_changed_is_taken_from_it() -> None:
     longer = row(until=5_000, since=300)
     assert bench_of(merged(BASE, ended, same, NOW))[0] is None
     assert bench_of(merged(BASE, same, longer, NOW)) == bench_of(longer)
+    assert bench_of(merged(BASE, longer, same, NOW)) == bench_of(longer)
 
 
 def test_of_two_automatic_benches_the_later_end_holds() -> None:
