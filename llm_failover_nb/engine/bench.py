@@ -486,7 +486,7 @@ class BenchRegistry:
             self._change(spec, _as_it_is)
 
     def _begin_anew(self, identity: str) -> None:
-        """Another store, under the lock: none of its rows was seen, and all that is known may be news to it."""
+        """Another store, under the lock: none of its rows was seen, and all we know may be news to it."""
         self._identity, self._pulled, self._unsaved = identity, 0, set(self._states)
         for state in self._states.values():
             # What was agreed on stays the base: whoever made the store anew knew it, too.

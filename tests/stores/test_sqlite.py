@@ -18,7 +18,7 @@ import llm_failover_nb as fo
 from llm_failover_nb.engine.sharing import BenchRow
 from llm_failover_nb.stores.errors import StoreError
 from llm_failover_nb.stores.location import APPLICATION_ID, SCHEMA
-from llm_failover_nb.stores.sqlite import SQLiteStore
+from llm_failover_nb.stores.sqlite import SQLiteStore, _create
 from llm_failover_nb.testing import FakeClock
 from tests.engine.shared import Pair
 from tests.engine.test_bench_machine import BenchMachine, in_threads
@@ -101,6 +101,7 @@ def test_only_what_is_new_is_given(opened: Open) -> None:
     assert store.changed(3) == []
     other.change("b/m", lambda row: BenchRow(row.model, fails=2))
     assert [(row.model, row.version) for row in store.changed(3)] == [("b/m", 4)]
+    assert (store.changed(4), len(store.changed(0))) == ([], 3)
 
 
 def test_what_is_as_it_was_is_not_written(opened: Open) -> None:
@@ -163,6 +164,24 @@ def test_somebodys_database_is_refused(tmp_path: Path, mode: str) -> None:
         theirs.execute(f"PRAGMA journal_mode = {mode}")
         theirs.execute("CREATE TABLE mine (precious TEXT)")
     assert "is no store of llm-failover-nb" in refusal(path)
+
+
+def test_who_comes_second_creates_nothing(opened: Open) -> None:
+    """Two processes found no file, and one was first: what it has written stays."""
+    store = opened()
+    store.change(M, lambda row: BenchRow(row.model, fails=1))
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as second:
+        _create(second, store.path)
+    assert len(store.changed(0)) == 1
+
+
+def test_somebody_else_may_come_first(tmp_path: Path) -> None:
+    """The file was empty when it was looked at, and is a database of theirs now."""
+    with closing(sqlite3.connect(tmp_path / "mine.db", isolation_level=None)) as theirs:
+        theirs.execute("CREATE TABLE mine (precious TEXT)")
+        with pytest.raises(StoreError, match="is no store of llm-failover-nb"):
+            _create(theirs, tmp_path / "mine.db")
+        assert theirs.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
 
 
 def test_a_newer_file_is_refused(tmp_path: Path) -> None:
