@@ -141,6 +141,18 @@ class Faulty(MemoryStore):
         self.closed = True
 
 
+def test_what_is_left_is_handed_over_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is back, and nobody has looked yet."""
+    monkeypatch.setattr(Lookout, "period", 60)
+    store, benches = Faulty(Rows(), "one"), fo.BenchRegistry()
+    lookout = Lookout(benches, store)
+    store.away = True
+    benches.bench("a/m")
+    store.away = False
+    lookout.close()
+    assert (list(store.kept.rows), store.closed) == (["a/m"], True)
+
+
 def test_a_fault_is_told_once_and_looking_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
