@@ -15,8 +15,8 @@ from llm_failover_nb.engine import builtin_providers
 from llm_failover_nb.providers.presets import PRESETS
 
 # Those of the design, and more: queued, which makes an observer, the frame of all events, explain, which says
-# what a failure is, ProviderInfo, a row of Registry.providers(), the panel, the calls that run, and get_store,
-# use_store's other half.
+# what a failure is, ProviderInfo, a row of Registry.providers(), the panel, the calls that run, and
+# get_store, use_store's other half.
 CONTRACT = """
     AllModelsFailed AttemptRecord BenchRegistry BenchedModel Chain ChainSpecError Chunk DeadlineExceeded
     ErrorKind EventLog FailoverError FailoverEvent Message Model Policy ProviderError ProviderInfo

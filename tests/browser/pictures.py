@@ -37,7 +37,7 @@ def save_outputs(path: Path) -> None:
 
 
 def drop_widgets(notebook: nbformat.NotebookNode) -> None:
-    """Keep no widget and no state of one: its snapshot stands beside it, and it would be "model not found"."""
+    """Keep no widget nor its state: a snapshot stands beside it, and it would be "model not found"."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
