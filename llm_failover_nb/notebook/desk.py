@@ -201,12 +201,17 @@ class Desk:
         if note and rows:
             rows[0]["title"] = "default chain, which nobody has set"
         known = {tuple(row["specs"]) for row in rows}
-        self._parsed = {specs: chain for specs, chain in self._parsed.items() if specs in known}
+        unnamed = [item for item in self._unnamed().items() if item[0] not in known][:_PASSING_CHAINS]
+        rows += [self._passing_row(specs, chain) for specs, chain in unnamed]
+        shown = {*known, *(specs for specs, _ in unnamed)}
+        self._parsed = {specs: chain for specs, chain in self._parsed.items() if specs in shown}
+        return rows
+
+    def _unnamed(self) -> Mapping[tuple[str, ...], Chain | None]:
+        """The chains that calls have named lately, the last first, and those that Python code holds."""
         own = {id(chain) for chain in self._parsed.values()}
-        built = (chain.specs for chain in process_benches.roster.chains() if id(chain) not in own)
-        passing = dict.fromkeys((*reversed(self._passing), *built))
-        others = [specs for specs in passing if specs not in known][:_PASSING_CHAINS]
-        return rows + [self._passing_row(specs) for specs in others]
+        held = {chain.specs: chain for chain in process_benches.roster.chains() if id(chain) not in own}
+        return {**dict.fromkeys(reversed(self._passing)), **held}
 
     @staticmethod
     def _named(settings: Settings) -> Mapping[str, str]:
@@ -225,21 +230,18 @@ class Desk:
             specs, fixed = (), one_line(str(error))
         return _chain_row(name, title, specs, default=default, next_=self._first(specs), fixed=fixed)
 
-    def _passing_row(self, specs: tuple[str, ...]) -> ChainRow:
-        label = ",".join(specs)
-        return _chain_row(
-            label, ", then ".join(specs), specs, default=False, next_=self._first(specs), fixed=_FIXED
-        )
+    def _passing_row(self, specs: tuple[str, ...], held: Chain | None) -> ChainRow:
+        label, title = ",".join(specs), ", then ".join(specs)
+        return _chain_row(label, title, specs, default=False, next_=self._first(specs, held), fixed=_FIXED)
 
-    def _first(self, specs: tuple[str, ...]) -> int | None:
-        chain = self._chain(specs) if specs else None
+    def _first(self, specs: tuple[str, ...], held: Chain | None = None) -> int | None:
+        chain = held or (self._chain(specs) if specs else None)
         return None if chain is None else chain.first_asked()
 
     def _chain(self, specs: tuple[str, ...]) -> Chain | None:
         if specs not in self._parsed:
-            held = next((c for c in process_benches.roster.chains() if c.specs == specs), None)
             try:
-                self._parsed[specs] = held or parse_chain(specs)
+                self._parsed[specs] = parse_chain(specs)
             except FailoverError:
                 self._parsed[specs] = None  # of a registry that is not the process's own
         return self._parsed[specs]
@@ -369,7 +371,7 @@ def _defaults(settings: Settings) -> Defaults:
 def _running(call: RunningCall) -> Running:
     return {
         "id": call.id,
-        "cell": call.cell,
+        "cell": f"cell {call.cell}" if call.cell else "Python",
         "specs": [one_line(spec) for spec in call.specs],
         "model": one_line(call.model),
         "attempt": call.attempt,

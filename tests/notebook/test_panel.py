@@ -206,13 +206,32 @@ def test_settings_that_cannot_be_read_are_said(panel: Panel, settings: Any) -> N
 
 def test_provider_that_is_registered_anew_is_seen(panel: Panel, server: FaultServer) -> None:
     """With its key, or without one."""
-    register = f"fo.register_provider('late', base_url={server.url!r}, key_env='LATE_KEY')"
-    panel.kernel.run(f"{register}\nheld = fo.parse_chain('late/x')\nimport os")
+    register = f"fo.register_provider('late', base_url={server.url!r}, key_env=%r)"
+    panel.kernel.run(register % "NO_SUCH_KEY")
+    panel.kernel.run("%llm chain late = late/x, sim/echo")
     before = panel.model("late/x")["state"]
-    panel.kernel.run("os.environ['LATE_KEY'] = 'secret-late-key'")
+    panel.kernel.run(f"import os; os.environ['LATE_KEY'] = 'secret-late-key'; {register % 'LATE_KEY'}")
     after = panel.model("late/x")["state"]
-    panel.kernel.run("del held, os.environ['LATE_KEY']")
+    panel.kernel.run("del os.environ['LATE_KEY']")
     assert (before, after) == ("no_key", "ready")
+
+
+def test_chains_without_a_name_are_the_last_dozen(panel: Panel) -> None:
+    """Notebooks may use thousands; what the panel read for one that is gone does not keep it."""
+    ask = "for n in range({}, {}): _ = fo.parse_chain(f'sim/say:{{n}}').complete('x')"
+    panel.kernel.run(ask.format(0, 2))
+    assert {"sim/say:0", "sim/say:1"} <= {row["name"] for row in panel.board["chains"]}
+    panel.kernel.run(ask.format(2, 14))
+    unnamed = [row["name"] for row in panel.board["chains"] if row["fixed"]]
+    assert unnamed == [f"sim/say:{n}" for n in reversed(range(2, 14))]
+
+
+def test_models_of_all_chains_that_are_held_are_shown(panel: Panel) -> None:
+    """Also where the chains are too many to be shown."""
+    panel.kernel.run("held = [fo.parse_chain(f'sim/say:held-{n}') for n in range(20)]")
+    specs = {row["spec"] for row in panel.board["models"]}
+    panel.kernel.run("del held")
+    assert {f"sim/say:held-{n}" for n in range(20)} <= specs
 
 
 def test_call_that_was_cancelled_in_its_backoff_is_told_of_as_ended(panel: Panel) -> None:
@@ -408,6 +427,18 @@ def test_each_edit_can_be_taken_back(panel: Panel, edit: Any) -> None:
     assert panel.undo()[0] == "done"
     assert standing() == before
     assert panel.board["undo"] is None
+
+
+def test_chain_of_the_settings_file_is_the_files_again(panel: Panel, settings: Any) -> None:
+    """Taken back, it follows the file as it did before."""
+    settings.write_text("[chains]\nnight = 'sim/503, sim/echo'\n")
+    edited = panel.chain("night")["edited"]
+    panel.send(command="chain", name="night", specs=["sim/echo"], edited=edited)
+    assert panel.chain("night")["specs"] == ["sim/echo"]
+    panel.undo()
+    assert panel.chain("night")["specs"] == ["sim/503", "sim/echo"]
+    settings.write_text("[chains]\nnight = 'sim/429, sim/echo'\n")
+    assert panel.chain("night")["specs"] == ["sim/429", "sim/echo"]
 
 
 def test_edits_are_taken_back_one_after_another(panel: Panel) -> None:
