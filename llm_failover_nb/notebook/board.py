@@ -86,8 +86,8 @@ class Defaults(TypedDict):
 class Running(TypedDict):
     """A call that runs now.
 
-    ``cell`` says where it was made, in words. ``waiting`` is when its backoff ends, None while a model is asked.
-    ``fixed`` says why it cannot be cancelled at once; empty where it can.
+    ``cell`` says where it was made, in words. ``waiting`` is when its backoff ends, None while a model is
+    asked. ``fixed`` says why it cannot be cancelled at once; empty where it can.
     """
 
     id: int

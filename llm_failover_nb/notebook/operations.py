@@ -199,7 +199,6 @@ class Operations:
         given = {"cooldown": cooldown, "max_retries": max_retries}
         changes = {name: value for name, value in given.items() if value is not None}
         before, names = get_failover_defaults(), [f"policy.{name}" for name in changes]
-        Policy(**changes)  # type: ignore[arg-type]  # each by its name; it raises before anything is changed
         restore = self._restoring(*names)
         set_failover_defaults(**changes)
         # A settings file and %llm config come before the package's defaults.

@@ -368,6 +368,16 @@ def test_defaults_are_those_of_cells_and_of_python(panel: Panel) -> None:
     ) or (panel.model("sim/503")["until"] - panel.board["now"] < 61_000)
 
 
+def test_defaults_come_before_those_of_the_settings_file(panel: Panel, settings: Any) -> None:
+    """Also where they are set to what they are without one."""
+    settings.write_text("[policy]\ncooldown = 60\n")
+    assert panel.board["defaults"]["cooldown"] == 60
+    panel.send(command="defaults", cooldown=300, edited=panel.board["defaults"]["edited"])
+    assert panel.board["defaults"]["cooldown"] == 300
+    panel.undo()
+    assert panel.board["defaults"]["cooldown"] == 60
+
+
 def test_defaults_out_of_range_are_refused(panel: Panel) -> None:
     """And nothing is changed."""
     before = panel.board["defaults"]
