@@ -140,8 +140,12 @@ def panel() -> Panel:
     """The notebook's panel: which models are benched, and buttons to change it while the notebook works.
 
     It shows every model that a chain of this process names or a bench knows, the chains in their order, the
-    calls that run, and the last decisions in words. Benching a model lets a ``%%llm`` cell that waits for it
-    go on to the next. ``%llm panel`` shows the same one; it can stand in ipywidgets layouts.
+    calls that run, and the last decisions in words. Benching a model lets an awaited call that waits for it,
+    a ``%%llm`` cell among them, go on to the next. ``%llm panel`` shows the same one; it can stand in
+    ipywidgets layouts.
+
+    A click takes effect while a cell waits where cells are awaited (ipykernel 7.4 and later); elsewhere it is
+    marked pending, and done once the cell has ended.
 
     Raises:
         ImportError: When anywidget is not installed.
