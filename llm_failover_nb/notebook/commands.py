@@ -56,7 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "bench",
         "SPEC [10m|2h|1d|forever]",
-        "pass a model by, for that long or until lifted; an awaited call that waits for it goes on to the next",
+        "pass a model by, for that long or until lifted; a call that awaits it goes on to the next",
         "%llm bench openai/gpt-x 10m",
     ),
     Command("unbench", "SPEC", "lift a bench", "%llm unbench openai/gpt-x"),

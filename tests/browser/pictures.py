@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -136,9 +137,10 @@ def _opened(name: str, text: str) -> Iterator[Notebook]:
 
 
 def _take(notebook: Notebook, cell: int, path: Path) -> None:
-    """A picture of the panel in a cell's output, once it shows a call that runs."""
+    """A picture of the panel in a cell's output, once it shows a call that has run for some seconds."""
     panel = notebook.output(cell).locator(".lf-panel")
-    panel.get_by_role("button", name="Cancel").wait_for()
+    running = panel.get_by_role("button", name="Cancel").locator("xpath=..")
+    running.get_by_text(re.compile(r"\b[2-9] s")).wait_for()
     notebook.page.mouse.move(0, 0)
     panel.screenshot(path=path)
 
