@@ -167,12 +167,13 @@ class Desk:
         missing: object = getattr(provider, "missing_key", None)
         state = _state(standing, has_key=missing is None)
         until = standing.until if standing is not None else None
+        by_hand = standing.manual if standing is not None and standing.state == "benched" else None
         return {
             "spec": one_line(spec),
             "state": state,
             "until": None if until is None else _milliseconds(until),
             "fails": standing.consecutive_fails if standing is not None else 0,
-            "why": self._tally.why(spec, manual=standing is not None and standing.manual),
+            "why": self._tally.why(spec, manual=by_hand),
             "missing": missing if isinstance(missing, str) else "",
             "calls": figures.calls,
             "answered": figures.answered,

@@ -120,6 +120,13 @@ def test_bench_says_why_and_until_when(panel: Panel) -> None:
     assert row["until"] - panel.board["now"] == pytest.approx(300_000, abs=30_000)
 
 
+def test_model_that_is_well_again_says_nothing_of_why(panel: Panel) -> None:
+    """Lifted, or answered since."""
+    panel.kernel.run("%%llm chain=prod\nhi")
+    panel.kernel.run("fo.unbench_model('sim/503')")
+    assert panel.model("sim/503")["why"] is None
+
+
 def test_figures_are_those_of_the_last_minutes(panel: Panel) -> None:
     """Calls, those answered, how long they took, what they cost."""
     panel.kernel.run("%%llm chain=prod\nhi")
