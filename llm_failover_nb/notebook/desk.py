@@ -81,6 +81,7 @@ class Desk:
         self._undos: list[_Undo] = []
         self._edits = 0
         self._parsed: dict[tuple[str, ...], Chain | None] = {}
+        self._named: set[tuple[str, ...]] = set()
         self._passing: dict[tuple[str, ...], None] = {}
         self._board: Board | None = None
         self.trouble = ""
@@ -123,8 +124,8 @@ class Desk:
         for row in rows:
             self._tally.add(row)
             self._feed.add(row)
-            if row.chain:
-                specs = tuple(row.chain.split(","))
+            # One that has a name is shown by it, and is not left behind when the name gets another order.
+            if row.chain and (specs := tuple(row.chain.split(","))) not in self._named:
                 self._passing.pop(specs, None)
                 self._passing[specs] = None
                 if len(self._passing) > _PASSING_CHAINS:
@@ -191,7 +192,7 @@ class Desk:
 
     def _chains(self, settings: Settings) -> list[ChainRow]:
         default, note = default_choice(settings).chain, default_choice(settings).note
-        named = self._named(settings)
+        named = self._names(settings)
         texts = {name: named[name] for name in sorted(named, key=lambda name: (name != default, name))}
         if default not in texts:
             texts = {"": default, **texts}
@@ -201,10 +202,10 @@ class Desk:
         ]
         if note and rows:
             rows[0]["title"] = "default chain, which nobody has set"
-        known = {tuple(row["specs"]) for row in rows}
-        unnamed = [item for item in self._unnamed().items() if item[0] not in known][:_PASSING_CHAINS]
+        self._named = {tuple(row["specs"]) for row in rows}
+        unnamed = [item for item in self._unnamed().items() if item[0] not in self._named][:_PASSING_CHAINS]
         rows += [self._passing_row(specs, chain) for specs, chain in unnamed]
-        shown = {*known, *(specs for specs, _ in unnamed)}
+        shown = {*self._named, *(specs for specs, _ in unnamed)}
         self._parsed = {specs: chain for specs, chain in self._parsed.items() if specs in shown}
         return rows
 
@@ -215,7 +216,7 @@ class Desk:
         return {**dict.fromkeys(reversed(self._passing)), **held}
 
     @staticmethod
-    def _named(settings: Settings) -> Mapping[str, str]:
+    def _names(settings: Settings) -> Mapping[str, str]:
         """The chains that have a name; an alias of one model is none, unless it was named as a chain."""
         try:
             known = process_registry.aliases()

@@ -152,6 +152,15 @@ def test_chain_of_a_cell_is_shown_and_cannot_be_edited(panel: Panel) -> None:
     assert (outcome, "%llm chain NAME = SPECS" in text) == ("refused", True)
 
 
+def test_named_chain_leaves_no_old_order_behind(panel: Panel) -> None:
+    """Though calls have asked it in that order."""
+    panel.board  # noqa: B018  # the panel has seen the name
+    panel.kernel.run("%%llm chain=prod\nhi")
+    panel.board  # noqa: B018
+    panel.kernel.run("%llm chain prod = sim/echo, sim/503")
+    assert "sim/503,sim/echo" not in {row["name"] for row in panel.board["chains"]}
+
+
 def test_feed_tells_of_a_call_in_a_sentence(panel: Panel) -> None:
     """Who failed how, what followed, who answered."""
     panel.kernel.run("%%llm chain=prod\nhi")
