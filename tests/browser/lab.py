@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 TOKEN = "loopback-only"
 TIMEOUT_MS = 60_000
@@ -41,6 +41,19 @@ _IDLE = """() => {
     return kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle'
         && ![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('[*]'));
 }"""
+
+_KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+
+_EXECUTE = f"""async code => {{
+    const future = {_KERNEL}.requestExecute({{ code, store_history: false }});
+    let printed = '', error = '';
+    future.onIOPub = ({{ header, content }}) => {{
+        if (header.msg_type === 'stream') printed += content.text;
+        if (header.msg_type === 'error') error = content.traceback.join('\\n');
+    }};
+    await future.done;
+    return [printed, error];
+}}"""
 
 _TRUSTED = "() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => cell.model.trusted)"
 
@@ -107,6 +120,7 @@ def browser_page(*, width: int = 1280, height: int = 900, scale: float = 1.0) ->
         try:
             page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
             page.set_default_timeout(TIMEOUT_MS)
+            expect.set_options(timeout=TIMEOUT_MS)
             yield page
         finally:
             browser.close()
@@ -190,6 +204,31 @@ class Notebook:
 
     def wait_idle(self) -> None:
         self.page.wait_for_function(_IDLE)
+
+    def execute(self, source: str) -> str:
+        """Run source that belongs to no cell; what it printed.
+
+        Raises:
+            AssertionError: When it raised, with the error.
+        """
+        printed, error = self.page.evaluate(_EXECUTE, source)
+        assert not error, error
+        return str(printed)
+
+    def value(self, expression: str) -> Any:
+        """What an expression is in the kernel, by way of JSON."""
+        return json.loads(self.execute(f"import json; print(json.dumps({expression}))"))
+
+    def restart(self) -> None:
+        """Another kernel in the place of this one; no cell is run."""
+        self.page.evaluate(f"async () => {{ await {_KERNEL}.restart() }}")
+        self.wait_idle()
+
+    def shut_down(self) -> None:
+        """No kernel any more."""
+        self.page.evaluate(
+            "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown() }"
+        )
 
 
 def notebook_of(cells: list[str]) -> str:
