@@ -334,11 +334,13 @@ def test_a_new_store_at_the_old_address_is_told_everything(office: Office) -> No
 def test_versions_of_a_new_store_begin_anew(office: Office) -> None:
     """One of them may be what an old one was, and one may be higher than all that were."""
     office.fail(office.here)
+    office.pull()
     same = BenchRow(M, version=office.rows.rows[M].version, writer="three", fails=5)
-    higher = BenchRow("a/new", version=99, writer="three", fails=7)
-    office.rows.rows, office.rows.identity = {M: same, "a/new": higher}, "second"
+    others = [BenchRow(f"a/{n}", version=n, writer="three", fails=n) for n in (1, 99)]
+    office.rows.rows = {row.model: row for row in (same, *others)}
+    office.rows.identity = "second"
     office.here.pull()
-    assert {spec: state.fails for spec, state in office.here._states.items()} == {M: 5, "a/new": 7}
+    assert {spec: s.fails for spec, s in office.here._states.items()} == {M: 5, "a/1": 1, "a/99": 99}
 
 
 def test_an_unrelated_store_is_no_continuation(office: Office) -> None:
