@@ -526,7 +526,7 @@ function header(panel) {
   const lift = panel.button("Lift all", () => {
     panel.send({ command: "lift_all" }, { target: "lift_all", words: "Lift all", spec: "*" });
   }, { "data-edit": true });
-  const node = h("header", {}, h("h2", {}, "Models"), summary, h("div", { class: "lf-actions" }, lift, undo));
+  const node = h("header", { role: "none" }, h("h2", {}, "Models"), summary, h("div", { class: "lf-actions" }, lift, undo));
   return {
     node,
     draw(board) {

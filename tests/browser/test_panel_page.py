@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from llm_failover_nb.notebook.board import Board
+from tests.browser.axe import AXE, need_axe
 from tests.browser.lab import browser_page
 from tests.browser.panel_page import (
     KERNEL,
@@ -30,7 +30,6 @@ from tests.browser.panel_page import (
 
 pytestmark = pytest.mark.browser
 
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 SONNET = "anthropic/claude-sonnet-5"
 GPT = "openai/gpt-5.2"
 
@@ -946,7 +945,7 @@ class TestEveryone:
         dark: bool,
     ) -> None:
         """axe-core finds nothing, the contrast AA included."""
-        _need_axe()
+        need_axe()
         page.set_viewport_size({"width": width, "height": 900})
         panel = PanelPage.open(page, shown(), dark=dark, **options)
         if act:
@@ -1070,12 +1069,3 @@ class TestCost:
         assert page.evaluate("() => window.running.size") == 0
         assert page.evaluate("() => Object.values(window.model.heard).flat().length") == 0
         assert page.locator("#out").inner_html() == ""
-
-
-def _need_axe() -> None:
-    if AXE.exists():
-        return
-    reason = "axe-core is not installed: npm install --no-save --prefix . axe-core@4"
-    if os.environ.get("LLM_FAILOVER_NB_REQUIRE_ALL") == "1":
-        pytest.fail(f"{reason} (LLM_FAILOVER_NB_REQUIRE_ALL=1 allows no skips)", pytrace=False)
-    pytest.skip(reason)
