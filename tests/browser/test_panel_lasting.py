@@ -170,7 +170,7 @@ def test_a_click_is_some_hundred_bytes(notebook: Notebook, frames: list[tuple[st
 
 
 def test_long_use_leaves_page_and_kernel_flat(notebook: Notebook) -> None:
-    """Nodes, listeners and heap of the page, objects of the kernel, after updates over the real connection."""
+    """Nodes, listeners and heap of the page, objects of the kernel, over the real connection."""
     page = notebook.page
     notebook.execute(UPDATE)
     notebook.execute("await update(50)")
