@@ -159,6 +159,10 @@ class SpecRegistry:
         """
         return {**_aliases_offered(), **self._aliases}
 
+    def own_alias(self, name: str) -> str | None:
+        """What the registry itself was told that ``name`` stands for, whatever the sources beside it say."""
+        return self._aliases.get(name)
+
     def provider(self, name: str) -> Provider:
         """The provider of that name.
 
@@ -186,13 +190,17 @@ class SpecRegistry:
             cast("Callable[[str], None]", check)(bare)
         return Model(spec, provider)
 
-    def expand(self, text: str) -> list[str]:
+    def expand(self, text: str, *, within: str = "") -> list[str]:
         """The specs of a chain written as text: blanks skipped, spaces trimmed, aliases resolved.
+
+        Args:
+            text: Specs and aliases, joined by commas.
+            within: The alias that is to stand for it, and so cannot be in it.
 
         Raises:
             ChainSpecError: When aliases go round in a circle, or a part is neither spec nor alias.
         """
-        return list(self._expand(text, (), cache(_aliases_offered)))
+        return list(self._expand(text, (within,) if within else (), cache(_aliases_offered)))
 
     def _expand(self, text: str, within: tuple[str, ...], offered: _Look) -> Iterable[str]:
         for part in filter(None, map(str.strip, text.split(","))):

@@ -305,7 +305,7 @@ class Desk:
         if last.id != number or last.done.undo is None:
             raise OperationRefused(f"another edit was made since: {last.done.name}; take that back first")
         self._undos.pop()
-        return f"{last.done.undo()}: {one_line(last.done.name)}"
+        return one_line(f"{last.done.undo()}: {last.done.name}")
 
     def _set_chain(self, name: str, specs: Sequence[str], edited: str) -> Done:
         row = self._check_chain(name, edited)

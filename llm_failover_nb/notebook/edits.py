@@ -194,6 +194,12 @@ class _Fields:
             raise MessageRefused(f"{name} is {_shown(value)}, and should be a whole number")
         return value
 
+    def bench_seconds(self, name: str) -> float:
+        seconds = self.seconds(name)
+        if not seconds:
+            raise MessageRefused(f"{name} is 0, which benches nothing: give a number of seconds above 0")
+        return seconds
+
     def seconds(self, name: str, *, longest: float = _LONGEST_BENCH) -> float:
         value = self._taken(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -238,7 +244,7 @@ def _bench(fields: _Fields) -> Bench:
     spec, edited = fields.text("spec"), fields.text("edited")
     if "until" in fields:
         return Bench(spec, None, fields.moment("until"), edited)
-    return Bench(spec, None if fields.none("for") else fields.seconds("for"), None, edited)
+    return Bench(spec, None if fields.none("for") else fields.bench_seconds("for"), None, edited)
 
 
 def _set_defaults(fields: _Fields) -> SetDefaults:
@@ -250,7 +256,7 @@ def _set_defaults(fields: _Fields) -> SetDefaults:
 _COMMANDS: Mapping[str, Callable[[_Fields], Edit]] = {
     "hello": lambda _: Hello(),
     "bench": _bench,
-    "extend": lambda fields: Extend(fields.text("spec"), fields.seconds("for"), fields.text("edited")),
+    "extend": lambda fields: Extend(fields.text("spec"), fields.bench_seconds("for"), fields.text("edited")),
     "lift": lambda fields: Lift(fields.text("spec"), fields.text("edited")),
     "lift_all": lambda _: LiftAll(),
     "chain": lambda fields: SetChain(fields.text("name"), fields.texts("specs"), fields.text("edited")),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +19,9 @@ from llm_failover_nb.notebook.render.words import bench_words, counted, duration
 from llm_failover_nb.notebook.state import State, policy_of
 
 __all__ = ["Done", "Operations", "OperationRefused", "defaults_version", "version_of"]
+
+
+_CHANGED = ": changed again since, which stays"
 
 
 class OperationRefused(FailoverError, ValueError):
@@ -70,7 +73,7 @@ class Operations:
         """Let a bench end ``seconds`` later than it would; it is the operator's from then on.
 
         Raises:
-            OperationRefused: When the model is not benched, or until lifted.
+            OperationRefused: When the model is not benched, or until lifted, or no date is that late.
         """
         bench = next((bench for bench in process_benches.list() if bench.model == spec), None)
         if bench is None:
@@ -78,7 +81,11 @@ class Operations:
         if bench.until is None:
             raise OperationRefused(f"{spec} is benched until lifted, which is long enough")
         memory = process_benches.remembered(spec)
-        process_benches.bench(spec, until=bench.until + timedelta(seconds=seconds))
+        try:
+            until = bench.until + timedelta(seconds=seconds)
+        except OverflowError:
+            raise OperationRefused(f"no calendar goes that far: bench {spec} until lifted") from None
+        process_benches.bench(spec, until=until)
         return Done(
             self._standing_words([spec]), f"extend {spec} by {duration(seconds)}", _putting_back([memory])
         )
@@ -118,13 +125,22 @@ class Operations:
         """Let ``name`` stand for a chain in this notebook.
 
         Raises:
-            FailoverError: When the specs make no chain.
+            FailoverError: When the specs make no chain, or one within itself.
         """
-        chain = parse_chain(specs)
-        undo = self._undo_of_name(name)
-        self._state.session.set(f"chains.{name}", specs)
+        expanded = process_registry.expand(specs, within=name)
+        said = ", ".join(parse_chain(expanded).specs)
+        put_back = self._putting_back_name(name)
+        restore = self._set({f"chains.{name}": specs})
         process_registry.alias(name, specs)
-        return Done(f"{name} is {', '.join(chain.specs)}", f"change {name}", undo)
+
+        def undo() -> str:
+            if process_registry.own_alias(name) != specs:
+                raise OperationRefused(f"{name}{_CHANGED}")
+            said = restore()
+            put_back()
+            return said
+
+        return Done(f"{name} is {said}", f"change {name}", undo)
 
     def forget_chain(self, name: str) -> Done:
         """Take back a name that this notebook has given.
@@ -138,10 +154,9 @@ class Operations:
             near = nearest(name, known)
             hint = f"; did you mean {near}?" if near else ""
             raise OperationRefused(f"{name!r} is no chain that this notebook has named{hint}")
-        undo = self._undo_of_name(name)
         self._state.session.unset(f"chains.{name}")
         process_registry.unalias(name)
-        return Done(f"{name} is forgotten here", f"forget {name}", undo)
+        return Done(f"{name} is forgotten here")
 
     def default_chain(self, specs: str) -> Done:
         """Let cells that name no chain ask this one: specs, or a chain's name.
@@ -150,31 +165,34 @@ class Operations:
             FailoverError: When they make no chain.
         """
         chain = parse_chain(specs)
-        undo = self._restoring("chain")
-        self._state.session.set("chain", specs)
+        undo = self._set({"chain": specs})
         return Done(
             f"cells that name no chain ask {', '.join(chain.specs)}", "change the default chain", undo
         )
 
-    def _undo_of_name(self, name: str) -> Callable[[], str]:
-        restore = self._restoring(f"chains.{name}")
-        before = process_registry.aliases().get(name)
+    @staticmethod
+    def _putting_back_name(name: str) -> Callable[[], None]:
+        """What lets a name stand for what it stands for now; a settings file's it leaves to the file."""
+        before = process_registry.own_alias(name)
 
-        def undo() -> str:
-            said = restore()
-            process_registry.unalias(name)
-            if before is not None and process_registry.aliases().get(name) != before:
+        def put_back() -> None:
+            if before is None:
+                process_registry.unalias(name)
+            else:
                 process_registry.alias(name, before)
-            return said
 
-        return undo
+        return put_back
 
-    def _restoring(self, *names: str) -> Callable[[], str]:
-        """What sets values of the notebook to what they are now."""
+    def _set(self, values: Mapping[str, object]) -> Callable[[], str]:
+        """Set values of the notebook; what takes that back, as long as they are what was set."""
         session = self._state.session
-        before = {name: session.values.get(name) for name in names}
+        before = {name: session.values.get(name) for name in values}
+        for name, value in values.items():
+            session.set(name, value)
 
         def restore() -> str:
+            if changed := [name for name, value in values.items() if session.values.get(name) != value]:
+                raise OperationRefused(f"{', '.join(changed)}{_CHANGED}")
             for name, value in before.items():
                 if value is None:
                     session.unset(name)
@@ -198,17 +216,20 @@ class Operations:
         """
         given = {"cooldown": cooldown, "max_retries": max_retries}
         changes = {name: value for name, value in given.items() if value is not None}
-        before, names = get_failover_defaults(), [f"policy.{name}" for name in changes]
-        restore = self._restoring(*names)
+        before = {name: getattr(get_failover_defaults(), name) for name in changes}
         set_failover_defaults(**changes)
-        # A settings file and %llm config come before the package's defaults.
-        for name, value in changes.items():
-            self._state.session.set(f"policy.{name}", value)
-        changed = {name: getattr(before, name) for name in changes}
+        # %llm config comes before the package's defaults; and a file before one that is as it ever was.
+        policy = policy_of(self._state.settings())
+        hidden = {name: value for name, value in changes.items() if getattr(policy, name) != value}
+        restore = self._set({f"policy.{name}": value for name, value in hidden.items()})
 
         def undo() -> str:
-            set_failover_defaults(**changed)
-            return restore()
+            now = get_failover_defaults()
+            if any(getattr(now, name) != value for name, value in changes.items()):
+                raise OperationRefused(f"the defaults{_CHANGED}")
+            said = restore()
+            set_failover_defaults(**before)
+            return said
 
         return Done(self._defaults_words(), "change the defaults", undo)
 
@@ -251,8 +272,9 @@ def _putting_back(memories: Sequence[BenchMemory]) -> Callable[[], str]:
 
     def undo() -> str:
         kept = [m.model for m in memories if not process_benches.put_back(m, edited=edited[m.model])]
-        if kept:
-            raise OperationRefused(f"{', '.join(kept)}: benched or lifted again since, which stays")
-        return "taken back"
+        since = f"{', '.join(kept)}: benched or lifted again since, which stays"
+        if len(kept) == len(memories):
+            raise OperationRefused(since)
+        return f"taken back, but {since}" if kept else "taken back"
 
     return undo

@@ -317,6 +317,17 @@ def test_extend_of_what_has_no_end_is_refused(panel: Panel, setup: str, why: str
     assert (outcome, why in text) == ("refused", True)
 
 
+def test_bench_is_extended_no_further_than_dates_go(panel: Panel) -> None:
+    """It stays as it was."""
+    panel.bench("sim/echo", until=252_000_000_000_000)
+    panel.kernel.run(
+        "from datetime import UTC, datetime\nfo.bench_model('sim/echo', until=datetime(9999, 12, 30, tzinfo=UTC))"
+    )
+    edited = panel.model("sim/echo")["edited"]
+    outcome, text = panel.send(command="extend", spec="sim/echo", edited=edited, **{"for": 86_400 * 9})
+    assert (outcome, "until lifted" in text) == ("refused", True)
+
+
 def test_lift_and_lift_all(panel: Panel) -> None:
     """One, then all that are left."""
     panel.kernel.run("for spec in ('sim/echo', 'sim/503', 'sim/429'): fo.bench_model(spec)")
@@ -358,6 +369,19 @@ def test_chain_that_cannot_be_is_refused(panel: Panel, specs: list[str], why: st
     assert panel.chain("prod")["specs"] == ["sim/503", "sim/echo"]
 
 
+@pytest.mark.parametrize("line", ["%llm chain prod = prod, sim/429", "%llm chain inner = prod, sim/429"])
+def test_chain_within_itself_is_refused(panel: Panel, line: str) -> None:
+    """Directly, or through another: no cell could ask it any more."""
+    panel.kernel.run(line)
+    entry = "inner" if "inner" in line else "prod"
+    outcome, text = panel.send(
+        command="chain", name="prod", specs=[entry, "sim/echo"], edited=panel.chain("prod")["edited"]
+    )
+    assert (outcome, "stands for itself" in text) == ("refused", True)
+    assert panel.chain("prod")["specs"] == ["sim/503", "sim/echo"]
+    panel.kernel.run("process_registry.unalias('inner')")
+
+
 def test_chain_becomes_the_default(panel: Panel) -> None:
     """Cells that name none ask it."""
     panel.send(command="default", name="prod", edited=panel.chain("prod")["edited"])
@@ -392,6 +416,13 @@ def test_defaults_come_before_those_of_the_settings_file(panel: Panel, settings:
     assert panel.board["defaults"]["cooldown"] == 300
     panel.undo()
     assert panel.board["defaults"]["cooldown"] == 60
+
+
+def test_defaults_that_python_sets_later_are_seen(panel: Panel) -> None:
+    """An edit of the panel hides nothing."""
+    panel.send(command="defaults", cooldown=60, edited=panel.board["defaults"]["edited"])
+    panel.kernel.run("fo.set_failover_defaults(cooldown=77)")
+    assert panel.board["defaults"]["cooldown"] == 77
 
 
 def test_defaults_out_of_range_are_refused(panel: Panel) -> None:
@@ -494,6 +525,59 @@ def test_bench_that_was_edited_elsewhere_is_not_taken_back(panel: Panel) -> None
     outcome, text = panel.undo()
     assert (outcome, "benched or lifted again since" in text) == ("refused", True)
     assert panel.model("sim/echo")["until"] is None
+
+
+def _reorder(panel: Panel) -> tuple[str, str]:
+    return panel.send(command="chain", name="prod", specs=["sim/echo"], edited=panel.chain("prod")["edited"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "since", "kept"),
+    [
+        (_reorder, "%llm chain prod = sim/429", "state.session.values['chains.prod']"),
+        (
+            lambda p: p.send(command="default", name="prod", edited=p.chain("prod")["edited"]),
+            "%llm chain sim/429",
+            "state.session.values['chain']",
+        ),
+        (
+            lambda p: p.send(command="defaults", cooldown=5, edited=p.board["defaults"]["edited"]),
+            "fo.set_failover_defaults(cooldown=77)",
+            "fo.get_failover_defaults().cooldown",
+        ),
+    ],
+    ids=["chain", "default", "defaults"],
+)
+def test_what_a_cell_has_changed_since_is_not_taken_back(
+    panel: Panel, edit: Any, since: str, kept: str
+) -> None:
+    """An undo takes back the panel's own edit, and nobody else's."""
+    assert edit(panel)[0] == "done"
+    panel.kernel.run(since)
+    before = panel.said(kept)
+    outcome, text = panel.undo()
+    assert (outcome, "changed again since" in text) == ("refused", True)
+    assert panel.said(kept) == before
+
+
+def test_lift_of_all_is_taken_back_where_nobody_has_edited_since(panel: Panel) -> None:
+    """It says which were left as they are."""
+    panel.kernel.run("fo.bench_model('sim/echo'); fo.bench_model('sim/503')")
+    panel.send(command="lift_all")
+    panel.kernel.run("fo.bench_model('sim/echo', for_=60); fo.unbench_model('sim/echo')")
+    outcome, text = panel.undo()
+    assert (outcome, "sim/echo: benched or lifted again since" in text) == ("done", True)
+    assert panel.said("[bench.model for bench in fo.list_benched()]") == "['sim/503']"
+
+
+def test_undo_of_a_chain_leaves_its_name_to_the_file(panel: Panel, settings: Any) -> None:
+    """Also to what the file has said since."""
+    settings.write_text('[chains]\nfiled = "sim/echo"\n')
+    edited = panel.chain("filed")["edited"]
+    panel.send(command="chain", name="filed", specs=["sim/503"], edited=edited)
+    settings.write_text('[chains]\nfiled = "sim/429"\n')
+    assert panel.undo()[0] == "done"
+    assert panel.chain("filed")["specs"] == ["sim/429"]
 
 
 # What it refuses
