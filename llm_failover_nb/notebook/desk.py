@@ -63,6 +63,27 @@ class _Undo:
     done: Done
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A chain as it is, before it is shown.
+
+    ``name`` is empty where nobody has given it one; ``held`` is the one that Python code holds.
+    """
+
+    name: str
+    title: str
+    specs: tuple[str, ...]
+    default: bool = False
+    fixed: str = ""
+    held: Chain | None = None
+
+    @property
+    def key(self) -> str:
+        """What names it in edits: no name has a slash, and each spec has one."""
+        passing = self.fixed == _FIXED
+        return ",".join(map(one_line, self.specs)) if passing else self.name
+
+
 class Desk:
     """One notebook's.
 
@@ -84,6 +105,8 @@ class Desk:
         self._named: set[tuple[str, ...]] = set()
         self._passing: dict[tuple[str, ...], None] = {}
         self._board: Board | None = None
+        # A name as it is shown -> the models that it stands for: a masked one may stand for several.
+        self._shown: dict[str, list[str]] = {}
         self.trouble = ""
         """What went wrong in the panel itself, in words."""
 
@@ -147,7 +170,7 @@ class Desk:
             "now": _milliseconds(now),
             "window": WINDOW,
             "models": self._models(chains, now),
-            "chains": chains,
+            "chains": [self._chain_row(chain) for chain in chains],
             "defaults": _defaults(settings),
             "running": [_running(call) for call in calls],
             "feed": self._feed.decisions(),
@@ -156,12 +179,16 @@ class Desk:
             "trouble": one_line(trouble),
         }
 
-    def _models(self, chains: Sequence[ChainRow], now: datetime) -> list[ModelRow]:
+    def _models(self, chains: Sequence[_Listed], now: datetime) -> list[ModelRow]:
         standings = {standing.model: standing for standing in process_benches.standings()}
         providers = self._providers()
-        of_chains = {spec for chain in chains for spec in chain["specs"]}
-        specs = {*of_chains, *providers, *standings, *self._tally.models()}
-        return [self._model(spec, standings.get(spec), providers.get(spec), now) for spec in sorted(specs)]
+        of_chains = {spec for chain in chains for spec in chain.specs}
+        specs = sorted({*of_chains, *providers, *standings, *self._tally.models()})
+        rows = [self._model(spec, standings.get(spec), providers.get(spec), now) for spec in specs]
+        self._shown = {}
+        for row, spec in zip(rows, specs, strict=True):
+            self._shown.setdefault(row["spec"], []).append(spec)
+        return rows
 
     def _model(self, spec: str, standing: BenchStanding | None, provider: object, now: datetime) -> ModelRow:
         figures = self._tally.figures(spec, now)
@@ -175,7 +202,7 @@ class Desk:
             "until": None if until is None else _milliseconds(until),
             "fails": standing.consecutive_fails if standing is not None else 0,
             "why": self._tally.why(spec, manual=by_hand),
-            "missing": missing if isinstance(missing, str) else "",
+            "missing": one_line(missing) if isinstance(missing, str) else "",
             "calls": figures.calls,
             "answered": figures.answered,
             "latency": figures.latency,
@@ -190,24 +217,26 @@ class Desk:
 
     # Chains
 
-    def _chains(self, settings: Settings) -> list[ChainRow]:
+    def _chains(self, settings: Settings) -> list[_Listed]:
         default, note = default_choice(settings).chain, default_choice(settings).note
         named = self._names(settings)
         texts = {name: named[name] for name in sorted(named, key=lambda name: (name != default, name))}
         if default not in texts:
             texts = {"": default, **texts}
-        rows = [
-            self._row(name, text, default=name == default or not name, title=name or "default chain")
+        unnamed = "default chain, which nobody has set" if note else "default chain"
+        listed = [
+            self._listed(name, text, default=name == default or not name, title=name or unnamed)
             for name, text in texts.items()
         ]
-        if note and rows:
-            rows[0]["title"] = "default chain, which nobody has set"
-        self._named = {tuple(row["specs"]) for row in rows}
-        unnamed = [item for item in self._unnamed().items() if item[0] not in self._named][:_PASSING_CHAINS]
-        rows += [self._passing_row(specs, chain) for specs, chain in unnamed]
-        shown = {*self._named, *(specs for specs, _ in unnamed)}
+        self._named = {chain.specs for chain in listed}
+        others = [item for item in self._unnamed().items() if item[0] not in self._named]
+        listed += [
+            _Listed("", ", then ".join(specs), specs, fixed=_FIXED, held=chain)
+            for specs, chain in others[:_PASSING_CHAINS]
+        ]
+        shown = {chain.specs for chain in listed}
         self._parsed = {specs: chain for specs, chain in self._parsed.items() if specs in shown}
-        return rows
+        return listed
 
     def _unnamed(self) -> Mapping[tuple[str, ...], Chain | None]:
         """The chains that calls have named lately, the last first, and those that Python code holds."""
@@ -224,17 +253,24 @@ class Desk:
             return {}
         return {name: text for name, text in known.items() if "," in text or name in settings.chains}
 
-    def _row(self, name: str, text: str, *, default: bool, title: str) -> ChainRow:
+    def _listed(self, name: str, text: str, *, default: bool, title: str) -> _Listed:
         try:
             specs: tuple[str, ...] = tuple(process_registry.expand(text))
             fixed = "" if self._chain(specs) is not None else "a provider of it is not known"
         except ChainSpecError as error:
             specs, fixed = (), one_line(str(error))
-        return _chain_row(name, title, specs, default=default, next_=self._first(specs), fixed=fixed)
+        return _Listed(name, title, specs, default, fixed)
 
-    def _passing_row(self, specs: tuple[str, ...], held: Chain | None) -> ChainRow:
-        label, title = ",".join(specs), ", then ".join(specs)
-        return _chain_row(label, title, specs, default=False, next_=self._first(specs, held), fixed=_FIXED)
+    def _chain_row(self, chain: _Listed) -> ChainRow:
+        return {
+            "name": chain.key,
+            "title": one_line(chain.title),
+            "specs": [one_line(spec) for spec in chain.specs],
+            "default": chain.default,
+            "next": self._first(chain.specs, chain.held),
+            "fixed": chain.fixed,
+            "edited": version_of(chain.specs),
+        }
 
     def _first(self, specs: tuple[str, ...], held: Chain | None = None) -> int | None:
         chain = held or (self._chain(specs) if specs else None)
@@ -268,24 +304,22 @@ class Desk:
     def _done(self, edit: edits.Edit) -> Done:
         operations = self._operations
         match edit:
-            case edits.Bench(spec, for_, until):
-                self._check_model(spec, edit.edited)
+            case edits.Bench(shown, for_, until):
+                spec = self._checked_model(shown, edit.edited)
                 if until is not None and until < process_benches.clock.now():
                     raise OperationRefused(f"{until.astimezone():%H:%M:%S} is over: give a later time")
                 return operations.bench([spec], for_=for_, until=until)
-            case edits.Extend(spec, for_):
-                self._check_model(spec, edit.edited)
-                return operations.extend(spec, for_)
-            case edits.Lift(spec):
-                self._check_model(spec, edit.edited)
-                return operations.lift([spec])
+            case edits.Extend(shown, for_):
+                return operations.extend(self._checked_model(shown, edit.edited), for_)
+            case edits.Lift(shown):
+                return operations.lift([self._checked_model(shown, edit.edited)])
             case edits.LiftAll():
                 return operations.lift_all()
             case edits.SetChain(name, specs):
                 return self._set_chain(name, specs, edit.edited)
             case edits.SetDefault(name):
-                row = self._check_chain(name, edit.edited)
-                return operations.default_chain(name or ",".join(row["specs"]))
+                chain = self._checked_chain(name, edit.edited)
+                return operations.default_chain(chain.name or ",".join(chain.specs))
             case edits.SetDefaults(cooldown, max_retries):
                 if edit.edited != defaults_version(policy_of(self._state.settings())):
                     raise OperationRefused("the defaults have been changed since; look at them again")
@@ -308,49 +342,50 @@ class Desk:
         return one_line(f"{last.done.undo()}: {last.done.name}")
 
     def _set_chain(self, name: str, specs: Sequence[str], edited: str) -> Done:
-        row = self._check_chain(name, edited)
-        if row["fixed"]:
-            raise OperationRefused(f"this chain cannot be edited here: {row['fixed']}")
-        entries = [spec.strip() for spec in specs]
-        if not any(entries):
+        chain = self._checked_chain(name, edited)
+        if chain.fixed:
+            raise OperationRefused(f"this chain cannot be edited here: {chain.fixed}")
+        self.board()
+        text = ",".join(filter(None, (self._meant(spec).strip() for spec in specs)))
+        if not text:
             raise OperationRefused("a chain has one model at least: add another before you remove this one")
-        text = ",".join(entries)
         if name:
             return self._operations.name_chain(name, text)
         return self._operations.default_chain(text)
 
-    def _check_model(self, spec: str, edited: str) -> None:
-        if spec not in {row["spec"] for row in self.board()["models"]}:
-            raise OperationRefused(f"{one_line(spec)!r} is no model of this panel")
+    def _checked_model(self, shown: str, edited: str) -> str:
+        """The model of a row, if it is as the user saw it."""
+        self.board()
+        if shown not in self._shown:
+            raise OperationRefused(f"{one_line(shown)!r} is no model of this panel")
+        spec = self._meant(shown)
         if edited != str(process_benches.remembered(spec).edited):
-            raise OperationRefused(f"{spec} has been benched or lifted by hand since; look at it again")
+            raise OperationRefused(f"{shown} has been benched or lifted by hand since; look at it again")
+        return spec
 
-    def _check_chain(self, name: str, edited: str) -> ChainRow:
-        rows = {row["name"]: row for row in self._chains(self._state.settings())}
-        if name not in rows:
-            raise OperationRefused(f"{one_line(name)!r} is no chain any more")
-        row = rows[name]
-        if edited != row["edited"]:
-            raise OperationRefused(f"{row['title']} has been changed since; look at it again")
-        return row
+    def _meant(self, shown: str) -> str:
+        """What a name of the board stands for: it may be masked, or cut. Any other stands for itself."""
+        meant = self._shown.get(shown, [shown])
+        if len(meant) > 1:
+            raise OperationRefused(
+                f"{shown} stands for {len(meant)} models here, whose names hold what must not be shown: "
+                "use %llm or Python"
+            )
+        return meant[0]
+
+    def _checked_chain(self, key: str, edited: str) -> _Listed:
+        """The chain of a row, if it is as the user saw it."""
+        chains = {chain.key: chain for chain in self._chains(self._state.settings())}
+        if key not in chains:
+            raise OperationRefused(f"{one_line(key)!r} is no chain any more")
+        chain = chains[key]
+        if edited != version_of(chain.specs):
+            raise OperationRefused(f"{one_line(chain.title)} has been changed since; look at it again")
+        return chain
 
 
 def _content(board: Board) -> Mapping[str, object]:
     return {key: value for key, value in board.items() if key not in {"now", "revision"}}
-
-
-def _chain_row(
-    name: str, title: str, specs: Sequence[str], *, default: bool, next_: int | None, fixed: str
-) -> ChainRow:
-    return {
-        "name": name,
-        "title": one_line(title),
-        "specs": [one_line(spec) for spec in specs],
-        "default": default,
-        "next": next_,
-        "fixed": fixed,
-        "edited": version_of(specs),
-    }
 
 
 def _state(standing: BenchStanding | None, *, has_key: bool) -> State:

@@ -7,6 +7,7 @@ latencies of each, and models that nobody has asked for long are forgotten.
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -40,8 +41,9 @@ _CALLS = 500
 
 _LEFT = frozenset({"failover", "exhausted", "interrupted"})
 
-# A kind and a reason are words of ours, unless somebody else's classifier made them up.
-_LONGEST_WORD = 60
+# A kind and a reason are words of ours. Somebody else's classifier may make up others; what is no such word
+# may quote an error, and with it the prompt.
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +231,15 @@ def _answered(stat: _Stat, record: AttemptRecord) -> None:
 def _why(record: AttemptRecord, text: str) -> Why:
     return Why(
         text=text,
-        kind=one_line(record.kind, _LONGEST_WORD),
-        reason=one_line(record.reason, _LONGEST_WORD),
+        kind=_word(record.kind),
+        reason=_word(record.reason),
         status=record.status,
         at=round(record.time.timestamp() * 1000),
     )
+
+
+def _word(text: str) -> str:
+    return one_line(text) if _WORD.fullmatch(text) else ""
 
 
 def _cost(record: AttemptRecord) -> float | None:

@@ -14,9 +14,10 @@ from tests.notebook.kernel import Cell, Kernel
 
 # Chains of the tests before may wait to be collected; models that only they name would go at any moment.
 ANEW = """\
-import gc
+import gc, json
 from llm_failover_nb.engine.chain import process_registry
 from llm_failover_nb.notebook.magic import state_of
+held = None
 state = state_of(get_ipython())
 if state.panel is not None:
     state.panel.close()
@@ -206,6 +207,42 @@ def test_board_holds_no_prompt_answer_error_text_or_key(panel: Panel, server: Fa
     assert "echoing/401" in state
 
 
+# A model whose name holds a key, in a chain that has a name and one that a cell has named.
+KEYED = """\
+from llm_failover_nb.engine.secret import Secret
+masked = Secret('sk-in-a-name-0123456789')
+fo.register_provider('odd', base_url='http://127.0.0.1:9')
+spec = 'odd/sk-in-a-name-0123456789'
+get_ipython().run_line_magic('llm', f'chain keyed = {spec}, sim/echo')
+held = fo.parse_chain(['sim/429', spec])
+"""
+
+
+def test_key_in_the_name_of_a_model_is_masked(panel: Panel) -> None:
+    """Wherever the name is."""
+    panel.kernel.run(KEYED)
+    text = json.dumps(panel.board)
+    assert ("0123456789" in text, "odd/********" in text) == (False, True)
+
+
+def test_edits_of_a_masked_name_are_those_of_its_model(panel: Panel) -> None:
+    """Its bench, and the order of its chain."""
+    panel.kernel.run(KEYED)
+    assert panel.bench("odd/********", **{"for": 60})[0] == "done"
+    row = panel.chain("keyed")
+    panel.send(command="chain", name="keyed", specs=row["specs"][::-1], edited=row["edited"])
+    said = panel.said("fo.is_benched(spec), process_registry.expand('keyed') == ['sim/echo', spec]")
+    assert said == "(True, True)"
+
+
+def test_masked_name_that_several_models_share_is_no_name(panel: Panel) -> None:
+    """Nobody can say which is meant."""
+    panel.kernel.run(KEYED)
+    panel.kernel.run("fo.bench_model('odd/********', for_=60)")
+    outcome, text = panel.bench("odd/********", **{"for": 60})
+    assert (outcome, "stands for 2 models" in text) == ("refused", True)
+
+
 def test_unchanged_board_is_not_published_again(panel: Panel) -> None:
     """The time alone is no news."""
     assert panel.said("a = desk.board(); a is desk.board()") == "True"
@@ -319,10 +356,8 @@ def test_extend_of_what_has_no_end_is_refused(panel: Panel, setup: str, why: str
 
 def test_bench_is_extended_no_further_than_dates_go(panel: Panel) -> None:
     """It stays as it was."""
-    panel.bench("sim/echo", until=252_000_000_000_000)
-    panel.kernel.run(
-        "from datetime import UTC, datetime\nfo.bench_model('sim/echo', until=datetime(9999, 12, 30, tzinfo=UTC))"
-    )
+    panel.kernel.run("from datetime import UTC, datetime\nlast = datetime(9999, 12, 30, tzinfo=UTC)")
+    panel.kernel.run("fo.bench_model('sim/echo', until=last)")
     edited = panel.model("sim/echo")["edited"]
     outcome, text = panel.send(command="extend", spec="sim/echo", edited=edited, **{"for": 86_400 * 9})
     assert (outcome, "until lifted" in text) == ("refused", True)
