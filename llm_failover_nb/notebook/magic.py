@@ -225,7 +225,7 @@ class LLM:
         self.state.error = error or self.state.error
         self.state.failures = of_plain_cell(error) or self.state.failures
         if self.state.panel is not None:
-            self.state.panel.refresh()  # the cell may have named a chain, or set a key
+            self.state.panel.settle()  # the cell may have named a chain, or set a key
 
 
 def load(shell: InteractiveShell) -> None:

@@ -35,6 +35,8 @@ from llm_failover_nb.notebook.state import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from IPython.core.interactiveshell import InteractiveShell
+
 __all__ = ["Panel", "panel", "panel_of"]
 
 logger = logging.getLogger("llm_failover_nb")
@@ -72,6 +74,12 @@ class Panel(anywidget.AnyWidget):
         """Look at everything anew: something may have changed of which nobody tells."""
         self._desk.look_again()
         self._publisher.wake()
+
+    def settle(self) -> None:
+        """A cell has ended: what it leaves is in the notebook before the kernel may go."""
+        self.refresh()
+        if self._snapshot is not None:
+            self._snapshot.update(self._desk.board(), at_once=True)
 
     def close(self) -> None:
         """Take the panel away, everywhere it is shown."""
@@ -126,6 +134,9 @@ class Panel(anywidget.AnyWidget):
         return "<the panel of llm_failover_nb>"
 
     def _ipython_display_(self) -> None:
+        if self.comm is None:
+            print("this panel is closed: llm_failover_nb.panel() gives another")
+            return
         board, shell = self._desk.board(), get_ipython()
         if self._snapshot is None or getattr(shell, "kernel", None) is None:
             print(board_text(board))  # a terminal has no widgets
@@ -142,7 +153,7 @@ def panel() -> Panel:
     It shows every model that a chain of this process names or a bench knows, the chains in their order, the
     calls that run, and the last decisions in words. Benching a model lets an awaited call that waits for it,
     a ``%%llm`` cell among them, go on to the next. ``%llm panel`` shows the same one; it can stand in
-    ipywidgets layouts.
+    ipywidgets layouts. In a notebook it loads the magics where they are not.
 
     A click takes effect while a cell waits where cells are awaited (ipykernel 7.4 and later); elsewhere it is
     marked pending, and done once the cell has ended.
@@ -156,8 +167,16 @@ def panel() -> Panel:
         VBox([llm_failover_nb.panel(), my_plot])
     """
     shell = get_ipython()
-    state = state_of(shell) if shell is not None else None
-    return panel_of(state if state is not None else State())
+    return panel_of(State() if shell is None else _state_of_magics(shell))
+
+
+def _state_of_magics(shell: InteractiveShell) -> State:
+    """What the panel edits is what the magics go by; and there is one panel, whoever asks for it."""
+    state = state_of(shell)
+    if state is None and shell.extension_manager is not None:
+        shell.extension_manager.load_extension("llm_failover_nb")
+        state = state_of(shell)
+    return state if state is not None else State()
 
 
 def panel_of(state: State) -> Panel:

@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from llm_failover_nb.engine.clock import Clock
+from llm_failover_nb.engine.locks import new_rlock
 from llm_failover_nb.notebook.board import Board
 from llm_failover_nb.notebook.live import bundle
 from llm_failover_nb.notebook.render.board import board_html, board_text
@@ -41,22 +42,32 @@ class Snapshot:
         self._id = f"llm-failover-{uuid.uuid4().hex}"
         self._shown: Mapping[str, object] | None = None
         self._at = 0.0
+        self._lock = new_rlock()  # the publisher's thread and the end of a cell meet here
 
     def show(self, board: Board) -> None:
         """Show it below what the cell has shown so far."""
-        self._note(board)
-        self._display(board)
+        with self._lock:
+            self._note(board)
+            self._display(board)
 
-    def update(self, board: Board) -> float | None:
+    def update(self, board: Board, *, at_once: bool = False) -> float | None:
         """Bring it up to date where it is shown, if it is time to.
+
+        Args:
+            board: How everything stands.
+            at_once: It is time: the notebook has changed anyway.
 
         Returns:
             Seconds after which to try again; ``None`` when it is as it should be.
         """
+        with self._lock:
+            return self._updated(board, at_once=at_once)
+
+    def _updated(self, board: Board, *, at_once: bool) -> float | None:
         if self._shown is None or self._shown == _lasting(board):
             return None
         left = self._at + _SECONDS - self._clock.monotonic()
-        if left > 0:
+        if left > 0 and not at_once:
             return left
         if isinstance(self._shell.display_pub, CapturingDisplayPublisher):
             return _SECONDS  # a cell keeps its outputs for itself just now, and this is none of them

@@ -748,6 +748,28 @@ def test_snapshot_is_kept_current(panel: Panel) -> None:
     assert "benched by hand until lifted" in updates[-1]["data"]["text/html"]
 
 
+def test_snapshot_holds_what_the_last_cell_did(panel: Panel) -> None:
+    """A program that runs a notebook ends the kernel at once after it."""
+    panel.kernel.run("%llm panel")
+    cell = panel.kernel.run(
+        "fo.bench_model('sim/echo')\nfo.unbench_model('sim/echo')\nfo.bench_model('sim/429')"
+    )
+    updates = [m["content"] for m in cell.messages if m["msg_type"] == "update_display_data"]
+    assert "sim/429" in updates[-1]["data"]["text/html"]
+
+
+def test_closed_panel_says_so(panel: Panel) -> None:
+    """Shown again, it is no error."""
+    assert panel.said("p.close()\np") == ("this panel is closed: llm_failover_nb.panel() gives another\n")
+
+
+def test_panel_loads_the_magics(panel: Panel) -> None:
+    """It edits what they go by: two of them would not agree."""
+    panel.kernel.run("%unload_ext llm_failover_nb")
+    said = panel.said("a = fo.panel()\nget_ipython().run_line_magic('llm', 'bench sim/429')\na is fo.panel()")
+    assert said.endswith("True")
+
+
 def test_panel_stands_in_a_layout(panel: Panel) -> None:
     """As any widget does."""
     cell = panel.kernel.run("import ipywidgets; ipywidgets.VBox([p, ipywidgets.Label('below')])")

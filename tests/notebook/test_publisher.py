@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import threading
 from collections.abc import Callable, Iterator
 
@@ -125,3 +127,16 @@ def test_publisher_can_be_closed_from_within(publishers: Callable[..., Publisher
     publisher = publishers(publish)
     publisher.wake()
     assert ended.wait(SOON)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_forked_process_can_wake_it(publishers: Callable[..., Publisher]) -> None:
+    """Whatever the thread held when the process was forked."""
+    publisher = publishers(lambda: None)
+    with publisher._changed:
+        child = os.fork()
+        if not child:
+            faulthandler.dump_traceback_later(SOON, exit=True)
+            publisher.wake()
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
