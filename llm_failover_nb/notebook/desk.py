@@ -52,6 +52,9 @@ _UNDOS = 50
 # Chains that only calls have named, the latest.
 _PASSING_CHAINS = 12
 
+# Orders of entries that had a name, the latest.
+_ORDERS = 500
+
 _FIXED = "named by a cell or by Python code; to edit it, name it: %llm chain NAME = SPECS"
 _UNREACHABLE = "waits in a thread: it ends before its next attempt or chunk; an interrupt ends it at once"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,7 +105,7 @@ class Desk:
         self._undos: list[_Undo] = []
         self._edits = 0
         self._parsed: dict[tuple[str, ...], Chain | None] = {}
-        self._named: set[tuple[str, ...]] = set()
+        self._named: dict[tuple[str, ...], None] = {}
         self._passing: dict[tuple[str, ...], None] = {}
         self._board: Board | None = None
         # A name as it is shown -> the models that it stands for: a masked one may stand for several.
@@ -147,7 +150,6 @@ class Desk:
         for row in rows:
             self._tally.add(row)
             self._feed.add(row)
-            # One that has a name is shown by it, and is not left behind when the name gets another order.
             if row.chain and (specs := tuple(row.chain.split(","))) not in self._named:
                 self._passing.pop(specs, None)
                 self._passing[specs] = None
@@ -228,7 +230,8 @@ class Desk:
             self._listed(name, text, default=name == default or not name, title=name or unnamed)
             for name, text in texts.items()
         ]
-        self._named = {chain.specs for chain in listed}
+        # Also those that were named once: a name that gets another order leaves the old one nowhere.
+        self._named = dict.fromkeys([*self._named, *(chain.specs for chain in listed)][-_ORDERS:])
         others = [item for item in self._unnamed().items() if item[0] not in self._named]
         listed += [
             _Listed("", ", then ".join(specs), specs, fixed=_FIXED, held=chain)
