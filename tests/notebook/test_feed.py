@@ -140,7 +140,11 @@ def test_a_model_fails_and_the_next_answers(world: World, model: str, did: str) 
             "sim/filter refused the prompt by its content filter (HTTP 400); sim/echo answered",
         ),
         ("sim/bad", {}, "sim/bad refused the request (HTTP 400); no model was left"),
-        ("sim/down", {"deadline": 30.0, "backoff": lambda _: 60.0}, "sim/down answered HTTP 503; the call ended there"),
+        (
+            "sim/down",
+            {"deadline": 30.0, "backoff": lambda _: 60.0},
+            "sim/down answered HTTP 503; the call ended there",
+        ),
         (
             "sim/down,sim/echo",
             {"bench_threshold": 3},
