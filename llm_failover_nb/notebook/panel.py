@@ -5,6 +5,7 @@ What it shows and what an edit does is `desk.py`'s, how it looks `panel.js`'s an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,9 @@ class Panel(anywidget.AnyWidget):
         """A cell has ended: what it leaves is in the notebook before the kernel may go."""
         self.refresh()
         if self._snapshot is not None:
-            self._snapshot.update(self._desk.board(), at_once=True)
+            # What goes wrong is no part of the cell: the publisher meets it, too, and shows it in the panel.
+            with contextlib.suppress(Exception):
+                self._snapshot.update(self._desk.board(), at_once=True)
 
     def close(self) -> None:
         """Take the panel away, everywhere it is shown."""

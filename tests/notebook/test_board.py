@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llm_failover_nb.engine.secret import Secret
 from llm_failover_nb.notebook.board import Board, ChainRow, Decision, Defaults, ModelRow, State, Why
 from llm_failover_nb.notebook.render import board_html, board_text
+from llm_failover_nb.notebook.render.words import time_of_day
 from tests.notebook.test_render import ATTRIBUTES, HOSTILE, OURS, Tags
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -302,3 +303,11 @@ def test_any_moment(until: int, at: int) -> None:
 
     assert board_html(shown)
     assert board_text(shown)
+
+
+def test_last_hours_of_the_calendar_have_a_time_of_day() -> None:
+    """Also where it would be the year 10,000."""
+    last = datetime(9999, 12, 31, 23, tzinfo=UTC)
+    assert time_of_day(last, datetime(2026, 1, 1, tzinfo=UTC), timezone(timedelta(hours=14))) == (
+        "9999-12-31 23:00"
+    )

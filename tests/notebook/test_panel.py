@@ -714,6 +714,14 @@ def test_exception_while_the_board_is_filled_is_shown(panel: Panel) -> None:
     )
 
 
+def test_exception_while_the_board_is_filled_is_none_of_a_cells(panel: Panel) -> None:
+    """The panel says so; a cell that ends meanwhile says what it has to say."""
+    panel.kernel.run("p._publisher.close(); desk.board = lambda: 1 / 0")
+    said = panel.said("1 + 1")
+    panel.kernel.run("del desk.board")
+    assert said == "2"
+
+
 # The widget
 
 

@@ -149,4 +149,8 @@ def time_of_day(moment: datetime, now: datetime, zone: tzinfo | None) -> str:
         zone: Whose time of day; the machine's own unless given.
     """
     soon = abs(moment - now) < timedelta(hours=18)
-    return f"{moment.astimezone(zone):{'%H:%M:%S' if soon else '%Y-%m-%d %H:%M'}}"
+    try:
+        here = moment.astimezone(zone)
+    except OverflowError:  # at an end of the calendar
+        here = moment
+    return f"{here:{'%H:%M:%S' if soon else '%Y-%m-%d %H:%M'}}"
