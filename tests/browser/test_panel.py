@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.lab import Notebook, browser_page, jupyterlab, notebook_of
+from tests.browser.lab import Notebook, another_page, browser_page, jupyterlab, notebook_of
 
 pytestmark = pytest.mark.browser
 
 SET_UP = """\
 %load_ext llm_failover_nb
-import os, time
+import os, threading, time
 import ipywidgets
 import llm_failover_nb as fo
 from llm_failover_nb.engine.chain import process_registry
@@ -37,7 +39,7 @@ process_registry.register('gate', Gate())
 %llm chain order = sim/say:a,sim/say:b,sim/say:c
 %llm chain passing = gate/x,sim/echo"""
 
-PANEL, AGAIN, BOXED, SILENT, GATED = range(1, 6)
+PANEL, AGAIN, BOXED, SILENT, GATED, THREAD = range(1, 7)
 CELLS = [
     SET_UP,
     "p = fo.panel()\np",
@@ -45,7 +47,21 @@ CELLS = [
     "ipywidgets.VBox([fo.panel(), ipywidgets.Label('beside it')])",
     "%%llm chain=work\nwho waits?",
     "%%llm chain=passing await_cells=off\nwho waits?",
+    "threading.Thread(target=fo.bench_model, args=['sim/echo']).start()\nGate().complete(None)",
 ]
+
+# A model, a reason and a chain that are HTML; then the same where it acts.
+IMAGE = "<img src=x onerror=window.pwned=1>"
+BOLD = "<b onmouseover=window.pwned=1>never"
+HOSTILE = f"""\
+class Hostile:
+    def stream(self, request):
+        raise fo.ProviderError('{IMAGE}', reason='{BOLD}')
+    complete = stream
+process_registry.register('evil', Hostile())
+process_registry.alias('<u>chain', 'evil/{IMAGE},sim/echo')"""
+ASK_HOSTILE = "%%llm chain=<u>chain\nwho answers?"
+ACT = f"from IPython.display import HTML\nHTML('{IMAGE}')"
 
 # From one notebook state to the same: nothing benched, the gate shut.
 ANEW = """\
@@ -70,6 +86,11 @@ MEASURE = """(element, text) => {
         observer.observe(element, { childList: true, subtree: true, characterData: true });
     }));
 }"""
+
+STALE = re.compile(
+    r"^The kernel has been restarted \(or there is none\): this is how things stood at \d\d:\d\d:\d\d\. "
+    r"Run the cell again\.$"
+)
 
 # It takes a tenth of this.
 WITHIN_MS = 500
@@ -170,6 +191,52 @@ def wait_for_silence(notebook: Notebook) -> None:
     panel(notebook).locator(".lf-running [aria-current]", has_text="srv/silent").wait_for()
 
 
+def cancel(notebook: Notebook) -> Locator:
+    """The button that cancels the call of the cell that runs."""
+    return panel(notebook).get_by_role("button", name=re.compile(r"^Cancel the call of cell \d+$"))
+
+
+def snapshot(notebook: Notebook, cell: int = PANEL) -> Locator:
+    """What stands below a panel for those who have no kernel."""
+    return notebook.output(cell).locator("[data-llm-failover-snapshot]")
+
+
+@contextmanager
+def kernel_of_its_own(
+    opened: Notebook, lab: tuple[str, Path], name: str, *cells: str, before: Callable[[Page], None] | None = None
+) -> Iterator[Notebook]:
+    """A notebook with a panel in another page, which a test may restart, leave or soil."""
+    base, root = lab
+    (root / name).write_text(notebook_of([*CELLS[: PANEL + 1], *cells]))
+    with another_page(opened.page) as page:
+        if before is not None:
+            before(page)
+        notebook = Notebook.open(page, base, name)
+        notebook.run(0, last=PANEL)
+        expect(panel(notebook)).to_be_visible()
+        yield notebook
+
+
+@contextmanager
+def without_kernel(notebook: Notebook, lab: tuple[str, Path], name: str) -> Iterator[Notebook]:
+    """That notebook, saved and left, in a page that is given no kernel."""
+    notebook.save()
+    notebook.shut_down()
+    with another_page(notebook.page) as page:
+        page.route("**/api/sessions?*", lambda route: refuse_new(route))
+        page.goto(Notebook.address(lab[0], name))
+        reopened = Notebook(page)
+        yield reopened
+
+
+def refuse_new(route: Route) -> None:
+    """Sessions may be listed, and none is begun."""
+    if route.request.method == "POST":
+        route.abort()
+    else:
+        route.fallback()
+
+
 # While an awaited cell runs
 
 
@@ -200,7 +267,7 @@ def test_lift_while_a_call_waits(notebook: Notebook) -> None:
         echo = row(panel(notebook), "sim/echo")
         took = measure(echo.get_by_role("button", name="Lift"), (echo.locator(".lf-state"), "Ready"))
         assert notebook.prompt(SILENT) == "[*]:"
-        panel(notebook).get_by_role("button", name="Cancel the call").click()
+        cancel(notebook).click()
         notebook.wait_idle()
         return took
 
@@ -213,8 +280,7 @@ def test_cancel_ends_the_call(notebook: Notebook) -> None:
 
     def once() -> float:
         wait_for_silence(notebook)
-        cancel = panel(notebook).get_by_role("button", name="Cancel the call")
-        took = measure(cancel, (notebook.output(SILENT), "interrupted"))
+        took = measure(cancel(notebook), (notebook.output(SILENT), "interrupted"))
         notebook.wait_idle()
         return took
 
@@ -237,6 +303,15 @@ def test_edit_waits_for_a_synchronous_cell(lab: tuple[str, Path], notebook: Note
     (lab[1] / "open").touch()
     expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
     expect(notebook.output(GATED)).to_contain_text("through the gate")
+
+
+def test_bench_of_a_thread_is_shown_meanwhile(lab: tuple[str, Path], notebook: Notebook) -> None:
+    """What a thread does is in the panel while a synchronous cell keeps the kernel busy."""
+    notebook.run(THREAD, wait=False)
+    expect(row(panel(notebook), "sim/echo").locator(".lf-state")).to_contain_text("by hand")
+    assert notebook.prompt(THREAD) == "[*]:"
+    (lab[1] / "open").touch()
+    notebook.wait_idle()
 
 
 # Keys
@@ -265,7 +340,7 @@ def test_command_mode_takes_no_keys(notebook: Notebook) -> None:
     """What deletes, cuts, adds, moves or runs a cell elsewhere does nothing in the panel."""
     page, shown = notebook.page, panel(notebook)
     before = sources(notebook)
-    shown.get_by_role("button", name="Bench sim/echo").focus()
+    shown.get_by_role("button", name="Bench sim/echo", exact=True).focus()
     for key in ("d", "d", "x", "a", "b", "m", "ArrowUp", "j", "Shift+Enter", "Shift+M"):
         page.keyboard.press(key)
     assert sources(notebook) == before
@@ -287,7 +362,7 @@ def test_alt_and_an_arrow_reorder_a_chain(notebook: Notebook) -> None:
 def test_focus_survives_an_update(notebook: Notebook) -> None:
     """A row that is drawn anew above it takes nothing away."""
     page, shown = notebook.page, panel(notebook)
-    shown.get_by_role("button", name="Bench sim/say:b").focus()
+    shown.get_by_role("button", name="Bench sim/say:b", exact=True).focus()
     notebook.execute("fo.bench_model('sim/say:a'); fo.bench_model('srv/silent')")
     expect(shown.locator("header")).to_contain_text("2 benched")
     assert focused(page) == "Bench sim/say:b"
@@ -317,3 +392,70 @@ def test_exception_of_an_edit_is_shown(notebook: Notebook) -> None:
     notebook.execute("p._desk.carry_out = kept")
     bench(shown, "sim/echo").click()
     expect(status).to_contain_text("sim/echo is benched by hand")
+
+
+# When nobody is home
+
+
+def test_live_panel_hides_its_snapshot(notebook: Notebook) -> None:
+    """Nobody sees everything twice."""
+    expect(panel(notebook)).to_be_visible()
+    expect(snapshot(notebook)).to_be_attached()
+    expect(snapshot(notebook)).to_be_hidden()
+
+
+def test_panel_is_stale_after_a_restart(opened: Notebook, lab: tuple[str, Path]) -> None:
+    """It says so, and as of when it speaks; nothing in it can be edited; no cell was run again."""
+    with kernel_of_its_own(opened, lab, "restarted.ipynb") as notebook:
+        shown = panel(notebook)
+        bench(shown, "sim/echo").click()
+        expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
+        notebook.restart()
+        expect(shown.locator(".lf-banner")).to_have_text(STALE)
+        expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
+        assert shown.locator("[data-edit]").count() > 0
+        expect(shown.locator("[data-edit]:enabled")).to_have_count(0)
+
+
+def test_snapshot_stands_without_a_kernel(opened: Notebook, lab: tuple[str, Path]) -> None:
+    """A saved notebook, opened where no kernel is, shows the last state and its time."""
+    with kernel_of_its_own(opened, lab, "left.ipynb") as notebook:
+        bench(panel(notebook), "sim/echo").click()
+        expect(snapshot(notebook)).to_contain_text("benched by hand until")
+        with without_kernel(notebook, lab, "left.ipynb") as reopened:
+            kept = snapshot(reopened)
+            expect(kept).to_be_visible()
+            expect(kept).to_contain_text(re.compile(r"Models as of 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
+            expect(kept.locator("tr", has_text="sim/echo").first).to_contain_text("benched by hand until")
+            expect(panel(reopened)).to_have_count(0)
+
+
+# What others wrote
+
+
+def test_names_and_reasons_are_text(opened: Notebook, lab: tuple[str, Path]) -> None:
+    """A model, a reason and a chain that are HTML: no element, script or request, in panel and snapshot.
+
+    The same text as an HTML output then acts: by then the panel's would have, too.
+    """
+    fetched: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
+
+    with kernel_of_its_own(opened, lab, "evil.ipynb", HOSTILE, ASK_HOSTILE, ACT, before=watch) as notebook:
+        notebook.run(PANEL + 1, last=PANEL + 2)
+        hostile = row(panel(notebook), f"evil/{IMAGE}")
+        expect(hostile.locator(".lf-why")).to_contain_text(BOLD)
+        hostile.locator(".lf-why").hover()
+        for text in (IMAGE, BOLD, "<u>chain"):
+            expect(panel(notebook)).to_contain_text(text)
+            expect(snapshot(notebook)).to_contain_text(text)
+        assert panel(notebook).locator("img, b, u").count() == 0
+        assert snapshot(notebook).locator("img, u, [onmouseover]").count() == 0
+        assert "x" not in fetched
+        assert notebook.page.evaluate("window.pwned") is None
+
+        notebook.run(PANEL + 3)
+        notebook.page.wait_for_function("window.pwned === 1")
+        assert "x" in fetched
