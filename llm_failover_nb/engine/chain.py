@@ -230,9 +230,13 @@ class Chain:
                 async with _aclosing(chunks):
                     async for chunk in chunks:
                         for accepted in step.accept(chunk):
+                            call.lend()
                             yield accepted
+                            call.resume()
                 for accepted in step.finish():
+                    call.lend()
                     yield accepted
+                    call.resume()
         yield call.done()
 
     def _call(self, prompt: Prompt, given: RequestFields, method: str) -> Call:

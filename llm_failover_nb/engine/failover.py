@@ -132,6 +132,7 @@ class Call:
         self._step: Step | None = None
         self._number = 0
         self.cancelling = False
+        self._lent = False  # whether its task is at something that is none of this call's
         self._attempts = setup.policy.attempts(stream=self.streams)
         self._lapse = min(setup.policy.cooldown, _PROBE_LAPSE)
         self._records: list[AttemptRecord] = []
@@ -438,12 +439,12 @@ class Call:
         """End the call where it waits, or, where nobody can wake it, as soon as it looks."""
         self.cancelling = True
         if self._tether is not None:
-            self._tether.pull(lambda: True)
+            self._tether.pull(lambda: not self._lent)
 
     def leave(self, spec: str) -> None:
         """The operator has benched a model: if the call waits for it, and another is live, go on to that."""
         if self._tether is not None:
-            self._tether.pull(lambda: self._leaves(spec))
+            self._tether.pull(lambda: not self._lent and self._leaves(spec))
 
     def _leaves(self, spec: str) -> bool:
         waits = self._step is not None and not self._step.committed and self._entry.spec == spec
@@ -456,6 +457,20 @@ class Call:
             self._tether.hold()
         if self._roster.listeners:
             self._roster.listeners.tell()
+
+    def lend(self) -> None:
+        """The reader of a stream has a chunk: what its task waits for now is none of this call's."""
+        self._lent = True
+
+    def resume(self) -> None:
+        """It asks for the next.
+
+        Raises:
+            CancelledError: When somebody has cancelled the call meanwhile.
+        """
+        self._lent = False
+        if self.cancelling:
+            raise self.cancellation()
 
     def left(self, error: BaseException | None) -> bool:
         """A driver has left a step; whether it was ended from outside, so that the call goes on elsewhere."""

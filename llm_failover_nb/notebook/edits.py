@@ -137,7 +137,8 @@ class Message:
 def message_id(content: object) -> str:
     """The name of a message, as far as it has one that can be sent back."""
     name = content.get("id") if isinstance(content, Mapping) else None
-    return name if isinstance(name, str) and len(name) <= _LONGEST_ID else ""
+    # Half of a surrogate pair, which a browser can send, could not be sent back.
+    return name if isinstance(name, str) and len(name) <= _LONGEST_ID and name.isascii() else ""
 
 
 def read_message(content: object) -> Message:
@@ -155,6 +156,8 @@ def read_message(content: object) -> Message:
     if fields.whole("protocol") != PROTOCOL:
         raise MessageRefused("this page and the package are of different versions: reload the page")
     name = fields.text("id", longest=_LONGEST_ID)
+    if name != message_id(content):
+        raise MessageRefused(f"id is {_shown(name)}, and should be of ASCII characters")
     command = fields.text("command", longest=_LONGEST_ID)
     if command not in _COMMANDS:
         raise MessageRefused(f"{command!r} is no command of a panel")

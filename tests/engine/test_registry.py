@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import textwrap
 from importlib.metadata import EntryPoint
@@ -483,6 +484,14 @@ def test_aliases_in_a_circle_are_refused(registry, aliases, way):
     assert refusal(registry.expand, "a") == f"alias {way}"
 
 
+@pytest.mark.parametrize("text", ["lab/x, all", "lab/x, part"])
+def test_a_chain_that_is_to_have_a_name_may_not_hold_it(registry, text):
+    """Neither itself nor within another alias; what it stands for now makes no difference."""
+    registry.alias("all", "lab/small")
+    registry.alias("part", "all, lab/tiny")
+    assert "alias 'all' stands for itself" in refusal(functools.partial(registry.expand, within="all"), text)
+
+
 def test_a_misspelt_alias_names_the_nearest(registry):
     """It has no slash, so it was meant as one."""
     registry.alias("fast", "lab/small")
@@ -530,9 +539,10 @@ def test_the_registrys_own_alias_wins_over_a_source(registry, named):
     """And gives way to it again when it is forgotten."""
     named.makers = {"fast": "lab/small"}
     registry.alias("fast", "lab/tiny")
-    before = registry.expand("fast")
+    before = registry.expand("fast"), registry.own_alias("fast")
     registry.unalias("fast")
-    assert (before, registry.expand("fast")) == (["lab/tiny"], ["lab/small"])
+    assert before == (["lab/tiny"], "lab/tiny")
+    assert (registry.expand("fast"), registry.own_alias("fast")) == (["lab/small"], None)
 
 
 def test_a_source_of_aliases_is_looked_at_for_its_names_alone(registry, named):

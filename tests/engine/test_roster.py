@@ -315,6 +315,27 @@ def test_cancel_ends_a_call_that_waits(bed: Bed, apath: str) -> None:
     assert (bed.outcomes(), bed.events, bed.benched()) == ([("a/m", "cancelled")], [], {})
 
 
+def test_cancel_leaves_its_readers_other_work_alone(bed: Bed) -> None:
+    """Who has read a part of a stream, and waits for something else, waits on; the stream ends when asked."""
+
+    async def main() -> tuple[str, type[BaseException] | None]:
+        one, other = Silent("begun"), Silent()
+        async with aclosing(waiting(bed, one, b="no").astream("hi")) as chunks:
+            await anext(chunks)
+            (begun,) = bed.benches.roster.calls()
+            task = asyncio.create_task(other.asked.wait())
+            bed.benches.roster.cancel(begun.id)
+            asyncio.get_running_loop().call_soon(other.asked.set)
+            waited = await task
+            try:
+                await anext(chunks)
+            except BaseException as error:  # noqa: BLE001  # which one is the question
+                return str(waited), type(error)
+        return str(waited), None
+
+    assert run(main()) == ("True", asyncio.CancelledError)
+
+
 def test_cancel_ends_a_stream_that_has_begun(bed: Bed) -> None:
     """Also amid an answer that has stalled."""
 

@@ -75,6 +75,7 @@ def test_no_other_field_is_taken(fields: dict[str, Any]) -> None:
         ({"for": True}, "for is True, and should be a number of seconds"),
         ({"for": -1}, "for is -1, and should be from 0 to"),
         ({"for": 0}, "which benches nothing"),
+        ({"id": "\ud800"}, "should be of ASCII characters"),
         ({"for": float("nan")}, "for is nan, and should be from 0 to"),
         ({"for": float("inf")}, "for is inf, and should be from 0 to"),
         pytest.param({"for": 10**400}, "should be from 0 to", id="huge"),
