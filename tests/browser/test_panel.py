@@ -1,4 +1,4 @@
-"""The panel while a notebook works, in JupyterLab: clicks and keys meanwhile, and what everybody sees of them."""
+"""The panel while a notebook works, in JupyterLab: clicks and keys meanwhile, and what everybody sees."""
 
 from __future__ import annotations
 
@@ -203,7 +203,11 @@ def snapshot(notebook: Notebook, cell: int = PANEL) -> Locator:
 
 @contextmanager
 def kernel_of_its_own(
-    opened: Notebook, lab: tuple[str, Path], name: str, *cells: str, before: Callable[[Page], None] | None = None
+    opened: Notebook,
+    lab: tuple[str, Path],
+    name: str,
+    *cells: str,
+    before: Callable[[Page], None] | None = None,
 ) -> Iterator[Notebook]:
     """A notebook with a panel in another page, which a test may restart, leave or soil."""
     base, root = lab
@@ -223,7 +227,7 @@ def without_kernel(notebook: Notebook, lab: tuple[str, Path], name: str) -> Iter
     notebook.save()
     notebook.shut_down()
     with another_page(notebook.page) as page:
-        page.route("**/api/sessions?*", lambda route: refuse_new(route))
+        page.route("**/api/sessions?*", refuse_new)
         page.goto(Notebook.address(lab[0], name))
         reopened = Notebook(page)
         yield reopened
