@@ -91,6 +91,18 @@ def test_nbconvert_stops(tmp_path: Path) -> None:
     assert "after" not in done.stdout
 
 
+def test_nbconvert_shows_how_a_panel_stood_at_the_end(tmp_path: Path) -> None:
+    """By its snapshot: in a page no kernel feeds the widget. No thread of the panel keeps the kernel."""
+    path = saved(tmp_path, LOAD, "%llm panel", "import llm_failover_nb as fo; fo.bench_model('sim/503')", "1")
+    done = nbconvert(path)
+    page = path.with_suffix(".html").read_text(encoding="utf-8")
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "as of" in page
+    assert "benched by hand until lifted" in page
+
+
 def test_terminal(tmp_path: Path) -> None:
     """IPython in a terminal prints the answer and its footer, and goes on with it."""
     script = tmp_path / "cells.ipy"
