@@ -213,11 +213,11 @@ class Tally:
         """Note why the model is benched, and those that were benched with it for the same key."""
         benched = self._benched.pop(record.call_id, ())
         # A request that was at fault itself says nothing of a bench that stands.
-        if record.benched and stat.by_hand is None and record.kind != ErrorKind.REQUEST_SPECIFIC.value:
+        if record.benched and record.kind != ErrorKind.REQUEST_SPECIFIC.value:
             stat.blame(record)
         for spec in benched:
             other = self._stats.get(spec)
-            if other is not None and other is not stat:
+            if other is not None:
                 other.blame(record)
 
 

@@ -406,6 +406,34 @@ def test_the_same_model_twice_in_a_chain() -> None:
     assert last(feed)["text"] == "a/x answered HTTP 503 and is benched for 5 min; a/x answered"
 
 
+def test_the_same_model_fails_at_both_its_places() -> None:
+    """It is told of each."""
+    refused = {"reason": "bad_request", "status": 400}
+    feed = feed_of(
+        row("failover", **refused), row("exhausted", kind="request_specific", position=1, **refused)
+    )
+
+    assert last(feed)["text"] == (
+        "a/x refused the request (HTTP 400); a/x refused the request (HTTP 400); no model was left"
+    )
+
+
+def test_a_model_answers_again_once() -> None:
+    """What it answers after that is nothing new."""
+    later = NOON + timedelta(seconds=400)
+    feed = feed_of(*failed(call=1), row("ok", call=2, at=later), row("ok", call=3, at=later))
+
+    assert [each["text"].partition("; ")[0] for each in feed.decisions()][:-1] == ["a/x answered again"]
+
+
+def test_an_answer_after_a_lift() -> None:
+    """The operator has lifted the bench: it did not run out."""
+    later = NOON + timedelta(seconds=400)
+    feed = feed_of(*failed(call=1), row("unbench", reason="operator", call=0), row("ok", call=2, at=later))
+
+    assert last(feed)["text"] == "the bench of a/x was lifted by hand"
+
+
 def test_an_answer_from_before_the_bench() -> None:
     """It was asked for earlier, and says nothing of the model now."""
     feed = feed_of(*failed(call=1), row("ok", call=2, at=NOON + timedelta(seconds=400), latency=350.0))
@@ -500,6 +528,13 @@ def test_a_call_that_never_ends_is_let_go() -> None:
     )
 
     assert [(each["text"], each["open"]) for each in feed.decisions()] == [("a/x failed", False)]
+
+
+@pytest.mark.parametrize("end", ["ok", "exhausted", "interrupted", "cancelled"])
+def test_a_call_that_has_ended_is_followed_no_more(end: str) -> None:
+    """Whatever came before."""
+    for before in [row("retry"), row("unbench", reason="answered"), row("skipped", reason="no_key")]:
+        assert not feed_of(before, row(end))._calls
 
 
 def test_memory_does_not_grow_with_calls() -> None:
