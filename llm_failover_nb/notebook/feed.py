@@ -66,6 +66,11 @@ _DID: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Who else than a call benches and lifts: by whom, in words, and the tone.
+_OTHERS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
+    {"operator": ("by hand", "edit"), "store": ("by another kernel", "note")}
+)
+
 # Where there is a status of a refusal, it says what these are.
 _PLAIN = frozenset({"overloaded", "server_error", "timeout", "connection", "malformed", "empty", "cut"})
 _REFUSED = 400
@@ -253,10 +258,11 @@ class Feed:
     # Rows of benches
 
     def _benched(self, record: AttemptRecord) -> None:
-        if record.reason == "operator":
+        if record.reason in _OTHERS:
             self._benches.pop(record.model, None)
+            by, tone = _OTHERS[record.reason]
             how_long = _how_long(_seconds(record))
-            self._tell(record.time, f"{_name(record.model)} was benched by hand {how_long}", "edit")
+            self._tell(record.time, f"{_name(record.model)} was benched {by} {how_long}", tone)
         elif record.reason == "failure":
             self._benches[record.model] = _end_of(record)
             self._benches.move_to_end(record.model)
@@ -270,8 +276,9 @@ class Feed:
         self._benches.pop(record.model, None)
         if record.reason == "answered":
             self._call(record, tell=False).lifted = record.model
-        elif record.reason == "operator":
-            self._tell(record.time, f"the bench of {_name(record.model)} was lifted by hand", "edit")
+        elif record.reason in _OTHERS:
+            by, tone = _OTHERS[record.reason]
+            self._tell(record.time, f"the bench of {_name(record.model)} was lifted {by}", tone)
 
     def _again(self, record: AttemptRecord, call: _Call | None) -> str:
         """What became of the bench that an answer ends, in words; empty where it ends none."""

@@ -88,7 +88,8 @@ class _Bucket:
 class _Stat:
     """What is known of one model: of its bench by hand, and of the last one by a failure.
 
-    ``failure`` may be that of another model, whose key it shares; it is ``over`` once the bench was lifted.
+    ``failure`` may be that of another model, whose key it shares, or a bench of another kernel; it is
+    ``over`` once the bench was lifted.
     """
 
     buckets: deque[_Bucket] = field(default_factory=deque)
@@ -178,6 +179,8 @@ class Tally:
         record = stat.failure
         if record is None or (stat.over and manual is not False):
             return None
+        if record.outcome == "bench":
+            return _why(record, "benched by another kernel")
         if record.model != spec:
             return _why(record, f"{REASONS['credentials'][0]} for {one_line(record.model)}")
         return _why(record, reason_words(record.reason, record.status))
@@ -201,6 +204,9 @@ class Tally:
     def _laid(self, stat: _Stat, record: AttemptRecord) -> None:
         if record.reason == "operator":
             stat.by_hand = record
+        elif record.reason == "store":
+            stat.by_hand = None
+            stat.blame(record)
         elif record.reason == "failure":
             stat.by_hand = None  # it has run out: a failure does not replace a live one
             benched = self._benched.setdefault(record.call_id, [])

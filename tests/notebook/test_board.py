@@ -202,6 +202,7 @@ def test_a_thousand_models_are_a_short_output() -> None:
     [
         (chain("a/x", "b/y", next=1), "mine: a/x, b/y; b/y is asked first"),
         (chain("a/x", default=True), "mine (default): a/x; a/x is asked first"),
+        (chain("a/x", default=True, title="default chain"), "default chain: a/x; a/x is asked first"),
         (chain("a/x", next=None), "mine: a/x; no model has a key"),
         (chain("a/x", next=7), "mine: a/x; no model has a key"),
         (

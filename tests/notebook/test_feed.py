@@ -276,6 +276,18 @@ def test_what_the_operator_does(world: World) -> None:
     ]
 
 
+def test_what_another_kernel_does() -> None:
+    """A store that both share has told of it."""
+    feed = feed_of(
+        row("bench", reason="store", call=0, benched_for=300.0), row("unbench", reason="store", call=0)
+    )
+
+    assert [(each["text"], each["tone"]) for each in feed.decisions()] == [
+        ("the bench of a/x was lifted by another kernel", "note"),
+        ("a/x was benched by another kernel for 5 min", "note"),
+    ]
+
+
 def test_a_model_that_is_benched_while_a_call_waits_to_ask_it_again(world: World) -> None:
     """The call goes on to the next."""
 

@@ -220,6 +220,20 @@ def test_a_model_benched_beside_another() -> None:
     assert text_of(tally.why("a/x")) == "the key was refused, HTTP 401"
 
 
+@pytest.mark.parametrize("manual", [None, True, False])
+def test_a_bench_of_another_kernel(manual: bool | None) -> None:
+    """A store that both share tells of it, and not why; it takes the place of what was known here."""
+    by_hand, theirs = row("bench", reason="operator", call=0), row("bench", reason="store", call=0)
+    tally = tally_of(*failed(), by_hand, theirs)
+
+    assert text_of(tally.why("a/x", manual=manual)) == "benched by another kernel"
+
+
+def test_a_lift_by_another_kernel() -> None:
+    """The reason goes with the bench."""
+    assert tally_of(*failed(), row("unbench", reason="store", call=0)).why("a/x") is None
+
+
 @pytest.mark.parametrize("ends", [row("unbench", reason="operator", call=0), row("ok", call=9)])
 def test_the_reason_goes_with_the_bench(ends: AttemptRecord) -> None:
     """By an operator's lift, or by an answer."""

@@ -207,7 +207,8 @@ _NO_KEY = "no model has a key"
 
 
 def _title(chain: ChainRow) -> str:
-    return f"{one_line(chain['title'])}{' (default)' if chain['default'] else ''}"
+    title = one_line(chain["title"])
+    return f"{title} (default)" if chain["default"] and "default" not in title else title
 
 
 def _specs_html(chain: ChainRow) -> str:
