@@ -53,7 +53,9 @@ def test_edit_in_one_panel_is_in_the_others_panel(notebooks: tuple[Kernel, Kerne
     seen = second.run("(await until(lambda rows: 'sim/echo' in rows))['sim/echo']['state']")
     assert seen.text == "'manual'"
     lifted = second.run("fo.unbench_model('sim/echo')")
-    back = first.run("(await until(lambda rows: rows['sim/echo']['state'] == 'ready'))['sim/echo']['state']")
+    back = first.run(
+        "(await until(lambda rows: 'sim/echo' in rows and rows['sim/echo']['state'] == 'ready'))['sim/echo']['state']"
+    )
     assert (lifted.text, back.text) == ("True", "'ready'")
 
 
