@@ -54,7 +54,8 @@ def test_edit_in_one_panel_is_in_the_others_panel(notebooks: tuple[Kernel, Kerne
     assert seen.text == "'manual'"
     lifted = second.run("fo.unbench_model('sim/echo')")
     back = first.run(
-        "(await until(lambda rows: 'sim/echo' in rows and rows['sim/echo']['state'] == 'ready'))['sim/echo']['state']"
+        "rows = await until(lambda rows: rows.get('sim/echo', {}).get('state') == 'ready')\n"
+        "rows['sim/echo']['state']"
     )
     assert (lifted.text, back.text) == ("True", "'ready'")
 
