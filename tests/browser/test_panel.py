@@ -1,17 +1,16 @@
-"""The panel while a notebook works, in JupyterLab: clicks and keys meanwhile, and what everybody sees."""
+"""The panel in JupyterLab: clicks and keys while a notebook works, and what everybody sees of them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
-from tests.browser.lab import Notebook, another_page, browser_page, jupyterlab, notebook_of
+from tests.browser.lab import TIMEOUT_MS, Notebook, another_page, browser_page, jupyterlab, notebook_of
 
 pytestmark = pytest.mark.browser
 
@@ -50,16 +49,21 @@ CELLS = [
     "threading.Thread(target=fo.bench_model, args=['sim/echo']).start()\nGate().complete(None)",
 ]
 
-# A model, a reason and a chain that are HTML; then the same where it acts.
+# A model, a reason, a chain and an error that are HTML; then the same where it acts.
 IMAGE = "<img src=x onerror=window.pwned=1>"
 BOLD = "<b onmouseover=window.pwned=1>never"
 HOSTILE = f"""\
+def fail(*_):
+    raise RuntimeError('{BOLD}')
+
 class Hostile:
-    def stream(self, request):
-        raise fo.ProviderError('{IMAGE}', reason='{BOLD}')
-    complete = stream
+    def complete(self, request):
+        raise fo.ProviderError('{BOLD}', reason='{BOLD}')
+    stream = complete
+
 process_registry.register('evil', Hostile())
-process_registry.alias('<u>chain', 'evil/{IMAGE},sim/echo')"""
+process_registry.alias('<u>chain', 'evil/{IMAGE},sim/echo')
+p._desk._operations.lift = fail"""
 ASK_HOSTILE = "%%llm chain=<u>chain\nwho answers?"
 ACT = f"from IPython.display import HTML\nHTML('{IMAGE}')"
 
@@ -92,6 +96,8 @@ STALE = re.compile(
     r"Run the cell again\.$"
 )
 
+AS_OF = re.compile(r"^Models as of 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+
 # It takes a tenth of this.
 WITHIN_MS = 500
 
@@ -121,6 +127,22 @@ def notebook(opened: Notebook) -> Notebook:
     opened.execute(ANEW)
     expect(panel(opened).get_by_role("button", name="Lift all")).to_be_hidden()
     return opened
+
+
+@pytest.fixture(scope="module")
+def others(opened: Notebook) -> Iterator[BrowserContext]:
+    """Where other notebooks are opened: a browser that knows nothing of the first."""
+    with another_page(opened.page) as page:
+        yield page.context
+
+
+@pytest.fixture
+def page(others: BrowserContext) -> Iterator[Page]:
+    """A test's own page for a notebook of its own."""
+    page = others.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    yield page
+    page.close()
 
 
 def panel(notebook: Notebook, cell: int = PANEL) -> Locator:
@@ -201,44 +223,30 @@ def snapshot(notebook: Notebook, cell: int = PANEL) -> Locator:
     return notebook.output(cell).locator("[data-llm-failover-snapshot]")
 
 
-@contextmanager
-def kernel_of_its_own(
-    opened: Notebook,
-    lab: tuple[str, Path],
-    name: str,
-    *cells: str,
-    before: Callable[[Page], None] | None = None,
-) -> Iterator[Notebook]:
-    """A notebook with a panel in another page, which a test may restart, leave or soil."""
+def open_another(page: Page, lab: tuple[str, Path], name: str, *cells: str) -> Notebook:
+    """A notebook with a panel and a kernel of its own, which a test may restart, leave or soil."""
     base, root = lab
     (root / name).write_text(notebook_of([*CELLS[: PANEL + 1], *cells]))
-    with another_page(opened.page) as page:
-        if before is not None:
-            before(page)
-        notebook = Notebook.open(page, base, name)
-        notebook.run(0, last=PANEL)
-        expect(panel(notebook)).to_be_visible()
-        yield notebook
+    notebook = Notebook.open(page, base, name)
+    notebook.run(0, last=PANEL)
+    expect(panel(notebook)).to_be_visible()
+    return notebook
 
 
-@contextmanager
-def without_kernel(notebook: Notebook, lab: tuple[str, Path], name: str) -> Iterator[Notebook]:
-    """That notebook, saved and left, in a page that is given no kernel."""
+def open_without_kernel(notebook: Notebook) -> None:
+    """Save it, leave its kernel, and load it anew where there is none to be had."""
+
+    def refuse(route: Route) -> None:
+        """Sessions may be listed, and none is begun."""
+        if route.request.method == "POST":
+            route.abort()
+        else:
+            route.fallback()
+
     notebook.save()
     notebook.shut_down()
-    with another_page(notebook.page) as page:
-        page.route("**/api/sessions?*", refuse_new)
-        page.goto(Notebook.address(lab[0], name))
-        reopened = Notebook(page)
-        yield reopened
-
-
-def refuse_new(route: Route) -> None:
-    """Sessions may be listed, and none is begun."""
-    if route.request.method == "POST":
-        route.abort()
-    else:
-        route.fallback()
+    notebook.page.route("**/api/sessions?*", refuse)
+    notebook.page.reload()
 
 
 # While an awaited cell runs
@@ -408,58 +416,68 @@ def test_live_panel_hides_its_snapshot(notebook: Notebook) -> None:
     expect(snapshot(notebook)).to_be_hidden()
 
 
-def test_panel_is_stale_after_a_restart(opened: Notebook, lab: tuple[str, Path]) -> None:
+def test_panel_is_stale_after_a_restart(page: Page, lab: tuple[str, Path]) -> None:
     """It says so, and as of when it speaks; nothing in it can be edited; no cell was run again."""
-    with kernel_of_its_own(opened, lab, "restarted.ipynb") as notebook:
-        shown = panel(notebook)
-        bench(shown, "sim/echo").click()
-        expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
-        notebook.restart()
-        expect(shown.locator(".lf-banner")).to_have_text(STALE)
-        expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
-        assert shown.locator("[data-edit]").count() > 0
-        expect(shown.locator("[data-edit]:enabled")).to_have_count(0)
+    notebook = open_another(page, lab, "restarted.ipynb")
+    shown = panel(notebook)
+    bench(shown, "sim/echo").click()
+    expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
+    expect(shown.locator("[data-edit]:disabled")).to_have_count(0)
+    before = sources(notebook)
+    notebook.restart()
+    expect(shown.locator(".lf-banner")).to_have_text(STALE)
+    expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
+    assert shown.locator("[data-edit]").count() > 10
+    expect(shown.locator("[data-edit]:enabled")).to_have_count(0)
+    assert sources(notebook) == before
 
 
-def test_snapshot_stands_without_a_kernel(opened: Notebook, lab: tuple[str, Path]) -> None:
+def test_snapshot_stands_without_a_kernel(page: Page, lab: tuple[str, Path]) -> None:
     """A saved notebook, opened where no kernel is, shows the last state and its time."""
-    with kernel_of_its_own(opened, lab, "left.ipynb") as notebook:
-        bench(panel(notebook), "sim/echo").click()
-        expect(snapshot(notebook)).to_contain_text("benched by hand until")
-        with without_kernel(notebook, lab, "left.ipynb") as reopened:
-            kept = snapshot(reopened)
-            expect(kept).to_be_visible()
-            expect(kept).to_contain_text(re.compile(r"Models as of 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
-            expect(kept.locator("tr", has_text="sim/echo").first).to_contain_text("benched by hand until")
-            expect(panel(reopened)).to_have_count(0)
+    notebook = open_another(page, lab, "left.ipynb")
+    bench(panel(notebook), "sim/echo").click()
+    expect(snapshot(notebook)).to_contain_text("benched by hand until")
+    open_without_kernel(notebook)
+    kept = snapshot(notebook)
+    expect(kept).to_be_visible()
+    expect(kept).to_contain_text(AS_OF)
+    expect(kept.locator("tr", has_text="sim/echo").first).to_contain_text("benched by hand until")
+    expect(panel(notebook)).to_have_count(0)
 
 
 # What others wrote
 
 
-def test_names_and_reasons_are_text(opened: Notebook, lab: tuple[str, Path]) -> None:
-    """A model, a reason and a chain that are HTML: no element, script or request, in panel and snapshot.
+def test_texts_of_others_stay_texts(page: Page, lab: tuple[str, Path]) -> None:
+    """A model, a chain, a reason and an error that are HTML are read as they are, live and reopened.
 
     The same text as an HTML output then acts: by then the panel's would have, too.
     """
-    fetched: list[str] = []
+    asked_for: list[str] = []
+    page.on("request", lambda request: asked_for.append(request.url.rpartition("/")[2]))
+    notebook = open_another(page, lab, "hostile.ipynb", HOSTILE, ASK_HOSTILE, ACT)
+    notebook.run(PANEL + 1, last=PANEL + 2)
+    shown, kept = panel(notebook), snapshot(notebook)
+    model = row(shown, f"evil/{IMAGE}")
+    expect(model.locator(".lf-why")).to_contain_text("failed")
+    model.get_by_role("button", name="Lift").click()
+    expect(shown.locator(".lf-status")).to_contain_text(BOLD)
+    for text in (IMAGE, BOLD, "<u>chain"):
+        expect(shown).to_contain_text(text)
+        expect(kept).to_contain_text(text)
+    assert shown.locator("img, b, u").count() == 0
+    assert notebook.page.evaluate("window.pwned") is None
+    assert "x" not in asked_for
 
-    def watch(page: Page) -> None:
-        page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
-
-    with kernel_of_its_own(opened, lab, "evil.ipynb", HOSTILE, ASK_HOSTILE, ACT, before=watch) as notebook:
-        notebook.run(PANEL + 1, last=PANEL + 2)
-        hostile = row(panel(notebook), f"evil/{IMAGE}")
-        expect(hostile.locator(".lf-why")).to_contain_text(BOLD)
-        hostile.locator(".lf-why").hover()
-        for text in (IMAGE, BOLD, "<u>chain"):
-            expect(panel(notebook)).to_contain_text(text)
-            expect(snapshot(notebook)).to_contain_text(text)
-        assert panel(notebook).locator("img, b, u").count() == 0
-        assert snapshot(notebook).locator("img, u, [onmouseover]").count() == 0
-        assert "x" not in fetched
-        assert notebook.page.evaluate("window.pwned") is None
-
-        notebook.run(PANEL + 3)
-        notebook.page.wait_for_function("window.pwned === 1")
-        assert "x" in fetched
+    notebook.run(PANEL + 3)
+    page.wait_for_function("window.pwned === 1")
+    assert "x" in asked_for
+    notebook.command("notebook:clear-cell-output")
+    page.wait_for_function("() => !document.querySelector('.jp-OutputArea img[src=x]')")
+    asked_for.clear()
+    open_without_kernel(notebook)
+    expect(kept).to_be_visible()
+    expect(kept).to_contain_text(BOLD)
+    assert kept.locator("img, u, [onmouseover]").count() == 0
+    assert page.evaluate("window.pwned") is None
+    assert "x" not in asked_for
