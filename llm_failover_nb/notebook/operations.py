@@ -18,7 +18,7 @@ from llm_failover_nb.notebook.arguments import nearest
 from llm_failover_nb.notebook.render.words import bench_words, counted, duration
 from llm_failover_nb.notebook.state import State, policy_of
 
-__all__ = ["Done", "Operations", "OperationRefused", "defaults_version", "version_of"]
+__all__ = ["Done", "OperationRefused", "Operations", "defaults_version", "version_of"]
 
 
 _CHANGED = ": changed again since, which stays"
