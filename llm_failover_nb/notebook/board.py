@@ -1,4 +1,4 @@
-"""What a panel shows, as plain data for one JSON trait: shapes alone. `desk.py` fills them, `panel.js` draws.
+"""What a panel shows, as plain data for one JSON trait: the shapes. `desk.py` fills them, `panel.js` draws.
 
 All moments are milliseconds since 1970 UTC on the kernel's clock, all durations seconds. No text in here is
 HTML, and none is a prompt, an answer, a key, or an error's own words: a provider may quote the prompt there.
@@ -6,6 +6,7 @@ HTML, and none is a prompt, an answer, a key, or an error's own words: a provide
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypedDict
 
 __all__ = [
@@ -19,7 +20,12 @@ __all__ = [
     "State",
     "Undo",
     "Why",
+    "milliseconds",
+    "moment_of",
 ]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 PROTOCOL = 1
 """The version of these shapes and of the messages about them; a browser that speaks another is told so."""
@@ -138,3 +144,17 @@ class Board(TypedDict):
     undo: Undo | None
     store: str
     trouble: str
+
+
+def milliseconds(moment: datetime) -> int:
+    """An aware moment as a board holds it."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """The moment that a board, or a message about it, holds.
+
+    Raises:
+        OverflowError: When no calendar goes that far.
+    """
+    return _EPOCH + milliseconds * _MILLISECOND

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import assert_never
 
 from llm_failover_nb.engine.bench import BenchStanding, process_benches
@@ -28,6 +28,7 @@ from llm_failover_nb.notebook.board import (
     Running,
     State,
     Undo,
+    milliseconds,
 )
 from llm_failover_nb.notebook.feed import Feed
 from llm_failover_nb.notebook.operations import (
@@ -57,7 +58,6 @@ _ORDERS = 500
 
 _FIXED = "named by a cell or by Python code; to edit it, name it: %llm chain NAME = SPECS"
 _UNREACHABLE = "waits in a thread: it ends before its next attempt or chunk; an interrupt ends it at once"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Desk:
             "protocol": PROTOCOL,
             "kernel": self._kernel,
             "revision": self._board["revision"] + 1 if self._board is not None else 1,
-            "now": _milliseconds(now),
+            "now": milliseconds(now),
             "window": WINDOW,
             "models": self._models(chains, now),
             "chains": [self._chain_row(chain) for chain in chains],
@@ -201,7 +201,7 @@ class Desk:
         return {
             "spec": one_line(spec),
             "state": state,
-            "until": None if until is None else _milliseconds(until),
+            "until": None if until is None else milliseconds(until),
             "fails": standing.consecutive_fails if standing is not None else 0,
             "why": self._tally.why(spec, manual=by_hand),
             "missing": one_line(missing) if isinstance(missing, str) else "",
@@ -415,11 +415,7 @@ def _running(call: RunningCall) -> Running:
         "specs": [one_line(spec) for spec in call.specs],
         "model": one_line(call.model),
         "attempt": call.attempt,
-        "since": _milliseconds(call.began),
-        "waiting": None if call.waits_until is None else _milliseconds(call.waits_until),
+        "since": milliseconds(call.began),
+        "waiting": None if call.waits_until is None else milliseconds(call.waits_until),
         "fixed": "" if call.reachable else _UNREACHABLE,
     }
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)

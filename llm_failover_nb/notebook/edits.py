@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TypeAlias
 
 from llm_failover_nb.engine.errors import FailoverError
-from llm_failover_nb.notebook.board import PROTOCOL
+from llm_failover_nb.notebook.board import PROTOCOL, moment_of
 
 __all__ = [
     "Bench",
@@ -34,7 +34,7 @@ __all__ = [
 _LONGEST_TEXT = 1_000
 _LONGEST_CHAIN = 1_000
 _LONGEST_ID = 64
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = 253_000_000_000_000  # of the year 9987: calendars end with 9999
 
 # A bench of ten years is as good as one until lifted; a typing error of one is not meant.
 _LONGEST_BENCH = 10 * 366 * 86_400.0
@@ -212,7 +212,7 @@ class _Fields:
         return float(value)
 
     def moment(self, name: str) -> datetime:
-        return _EPOCH + timedelta(milliseconds=min(self.whole(name), 253_000_000_000_000))
+        return moment_of(min(self.whole(name), _LAST_MOMENT))
 
     def none(self, name: str) -> bool:
         """Whether a field is there and empty."""

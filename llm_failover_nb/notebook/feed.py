@@ -18,7 +18,7 @@ from typing import Literal
 
 from llm_failover_nb.engine.errors import ErrorKind
 from llm_failover_nb.engine.events import AttemptRecord
-from llm_failover_nb.notebook.board import Decision
+from llm_failover_nb.notebook.board import Decision, milliseconds
 from llm_failover_nb.notebook.render.page import one_line
 from llm_failover_nb.notebook.render.words import counted, duration, one_and_another
 
@@ -369,7 +369,7 @@ def _decision(number: int, told: _Told) -> Decision:
             told.what = text  # nothing of it changes any more
     else:
         text = call
-    at = round(told.at.timestamp() * 1000)
+    at = milliseconds(told.at)
     return Decision(id=number, at=at, text=text, tone=told.tone, open=still_open)
 
 

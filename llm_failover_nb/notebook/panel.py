@@ -24,6 +24,7 @@ except ImportError as error:
 from llm_failover_nb.engine.bench import process_benches
 from llm_failover_nb.engine.errors import FailoverError
 from llm_failover_nb.engine.events import process_log
+from llm_failover_nb.notebook.board import milliseconds
 from llm_failover_nb.notebook.desk import Desk
 from llm_failover_nb.notebook.edits import Hello, message_id, read_message
 from llm_failover_nb.notebook.magic import state_of
@@ -115,7 +116,7 @@ class Panel(anywidget.AnyWidget):
 
     @staticmethod
     def _now() -> int:
-        return int(process_benches.clock.now().timestamp() * 1000)
+        return milliseconds(process_benches.clock.now())
 
     # Publishing, on the publisher's thread
 

@@ -16,7 +16,7 @@ from statistics import median
 
 from llm_failover_nb.engine.errors import ErrorKind
 from llm_failover_nb.engine.events import AttemptRecord
-from llm_failover_nb.notebook.board import Why
+from llm_failover_nb.notebook.board import Why, milliseconds
 from llm_failover_nb.notebook.prices import cost_of_tokens, is_free
 from llm_failover_nb.notebook.render.page import one_line
 from llm_failover_nb.notebook.render.words import REASONS, reason_words
@@ -240,7 +240,7 @@ def _why(record: AttemptRecord, text: str) -> Why:
         kind=_word(record.kind),
         reason=_word(record.reason),
         status=record.status,
-        at=round(record.time.timestamp() * 1000),
+        at=milliseconds(record.time),
     )
 
 

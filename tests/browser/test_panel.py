@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.lab import TIMEOUT_MS, Notebook, another_page, browser_page, jupyterlab, notebook_of
+from tests.browser.panel_in_lab import bench_button, panel_below, row
 
 pytestmark = pytest.mark.browser
 
@@ -147,12 +148,7 @@ def page(others: BrowserContext) -> Iterator[Page]:
 
 def panel(notebook: Notebook, cell: int = PANEL) -> Locator:
     """The panel below a cell."""
-    return notebook.output(cell).locator(".lf-panel")
-
-
-def row(panel: Locator, spec: str) -> Locator:
-    """One model's row."""
-    return panel.locator("tbody").filter(has=panel.page.locator(f"bdi[title='{spec}']"))
+    return panel_below(notebook, cell)
 
 
 def measure(button: Locator, *effects: tuple[Locator, str]) -> float:
@@ -198,12 +194,6 @@ def tab_to(page: Page, name: str) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"Tab does not come to {name!r}")
-
-
-def bench(panel: Locator, spec: str, time: str = "5 min") -> Locator:
-    """The button that benches a model, with its choice of times opened."""
-    panel.get_by_role("button", name=f"Bench {spec}", exact=True).click()
-    return panel.get_by_role("button", name=f"{time}: bench {spec}", exact=True)
 
 
 def wait_for_silence(notebook: Notebook) -> None:
@@ -259,7 +249,7 @@ def test_bench_moves_the_waiting_call_on(notebook: Notebook) -> None:
         notebook.execute(ANEW)
         wait_for_silence(notebook)
         took = measure(
-            bench(panel(notebook), "srv/silent"),
+            bench_button(panel(notebook), "srv/silent"),
             (notebook.output(SILENT), "answered by sim/echo"),
             (row(panel(notebook), "srv/silent"), "by hand"),
         )
@@ -309,7 +299,7 @@ def test_edit_waits_for_a_synchronous_cell(lab: tuple[str, Path], notebook: Note
     shown = panel(notebook)
     notebook.run(GATED, wait=False)
     shown.locator(".lf-running [aria-current]", has_text="gate/x").wait_for()
-    bench(shown, "sim/echo").click()
+    bench_button(shown, "sim/echo").click()
     expect(shown.locator(".lf-status")).to_contain_text("the edit waits for the running cell")
     expect(row(shown, "sim/echo").locator(".lf-detail")).to_have_text("pending")
     (lab[1] / "open").touch()
@@ -385,7 +375,7 @@ def test_focus_survives_an_update(notebook: Notebook) -> None:
 
 def test_every_panel_shows_the_same(notebook: Notebook) -> None:
     """Two cells, and one within a layout of ipywidgets, after a click in one."""
-    bench(panel(notebook, AGAIN), "sim/echo").click()
+    bench_button(panel(notebook, AGAIN), "sim/echo").click()
     for cell in (PANEL, AGAIN, BOXED):
         expect(row(panel(notebook, cell), "sim/echo").locator(".lf-state")).to_contain_text("by hand")
     expect(notebook.output(BOXED)).to_contain_text("beside it")
@@ -398,11 +388,11 @@ def test_exception_of_an_edit_is_shown(notebook: Notebook) -> None:
     """It does not vanish, as what a widget's callback raises would; the next edit does it better."""
     shown = panel(notebook)
     notebook.execute("p._desk.carry_out, kept = None, p._desk.carry_out")
-    bench(shown, "sim/echo").click()
+    bench_button(shown, "sim/echo").click()
     status = shown.locator(".lf-status")
     expect(status).to_contain_text("an edit failed in the panel itself: TypeError")
     notebook.execute("p._desk.carry_out = kept")
-    bench(shown, "sim/echo").click()
+    bench_button(shown, "sim/echo").click()
     expect(status).to_contain_text("sim/echo is benched by hand")
 
 
@@ -420,7 +410,7 @@ def test_panel_is_stale_after_a_restart(page: Page, lab: tuple[str, Path]) -> No
     """It says so, and as of when it speaks; nothing in it can be edited; no cell was run again."""
     notebook = open_another(page, lab, "restarted.ipynb")
     shown = panel(notebook)
-    bench(shown, "sim/echo").click()
+    bench_button(shown, "sim/echo").click()
     expect(row(shown, "sim/echo").locator(".lf-state")).to_contain_text("by hand")
     expect(shown.locator("[data-edit]:disabled")).to_have_count(0)
     before = sources(notebook)
@@ -435,7 +425,7 @@ def test_panel_is_stale_after_a_restart(page: Page, lab: tuple[str, Path]) -> No
 def test_snapshot_stands_without_a_kernel(page: Page, lab: tuple[str, Path]) -> None:
     """A saved notebook, opened where no kernel is, shows the last state and its time."""
     notebook = open_another(page, lab, "left.ipynb")
-    bench(panel(notebook), "sim/echo").click()
+    bench_button(panel(notebook), "sim/echo").click()
     expect(snapshot(notebook)).to_contain_text("benched by hand until")
     open_without_kernel(notebook)
     kept = snapshot(notebook)

@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, WebSocket, expect
 
 from tests.browser.axe import AXE, need_axe
 from tests.browser.lab import Notebook, another_page, browser_page, jupyterlab, notebook_of
+from tests.browser.panel_in_lab import bench_button, panel_below, row
 
 pytestmark = pytest.mark.browser
 
@@ -113,12 +114,7 @@ def _count(socket: WebSocket, frames: list[tuple[str, int]]) -> None:
 
 def panel(notebook: Notebook, cell: int = PANEL) -> Locator:
     """The panel below a cell."""
-    return notebook.output(cell).locator(".lf-panel")
-
-
-def row(panel: Locator, spec: str) -> Locator:
-    """One model's row."""
-    return panel.locator("tbody").filter(has=panel.page.locator(f"bdi[title='{spec}']"))
+    return panel_below(notebook, cell)
 
 
 @pytest.mark.parametrize("width", [1280, 700])
@@ -157,7 +153,7 @@ def test_two_notebooks_on_one_store(lab: tuple[str, Path], notebook: Notebook) -
 def test_a_click_is_some_hundred_bytes(notebook: Notebook, frames: list[tuple[str, int]]) -> None:
     """One message to the kernel; what comes back is the answer and the state of some models."""
     notebook.page.mouse.move(0, 0)
-    choice = opened_menu(notebook, "sim/echo")
+    choice = bench_button(panel(notebook), "sim/echo")
     frames.clear()
     choice.click()
     expect(row(panel(notebook), "sim/echo").locator(".lf-state")).to_contain_text("by hand")
@@ -202,16 +198,9 @@ def test_a_thousand_models_are_drawn_within_a_second(notebook: Notebook) -> None
     assert edit < 0.1
 
 
-def opened_menu(notebook: Notebook, spec: str) -> Locator:
-    """What benches a model for five minutes, once it is there."""
-    shown = panel(notebook)
-    shown.get_by_role("button", name=f"Bench {spec}", exact=True).click()
-    return shown.get_by_role("button", name=f"5 min: bench {spec}", exact=True)
-
-
 def bench(notebook: Notebook, spec: str) -> None:
     """Bench a model for five minutes, by clicks."""
-    opened_menu(notebook, spec).click()
+    bench_button(panel(notebook), spec).click()
     expect(row(panel(notebook), spec).locator(".lf-state")).to_contain_text("by hand")
 
 

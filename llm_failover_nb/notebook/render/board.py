@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from llm_failover_nb.notebook.board import Board, ChainRow, ModelRow, State
+from llm_failover_nb.notebook.board import Board, ChainRow, ModelRow, State, moment_of
 from llm_failover_nb.notebook.render.grid import Cell, grid, name_cell, text_cell
 from llm_failover_nb.notebook.render.page import (
     escaped,
@@ -263,15 +263,13 @@ def _notes(board: Board) -> list[str]:
 # Times
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 # Every zone has this moment, as it does not those of the last hours that there are.
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def _moment(milliseconds: int) -> datetime:
     try:
-        return min(_EPOCH + timedelta(milliseconds=milliseconds), _LATEST)
+        return min(moment_of(milliseconds), _LATEST)
     except OverflowError:
         return _LATEST
 
