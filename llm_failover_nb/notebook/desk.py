@@ -83,8 +83,7 @@ class _Listed:
     @property
     def key(self) -> str:
         """What names it in edits: no name has a slash, and each spec has one."""
-        passing = self.fixed == _FIXED
-        return ",".join(map(one_line, self.specs)) if passing else self.name
+        return self.name if self.name or self.default else ",".join(map(one_line, self.specs))
 
 
 class Desk:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm_failover_nb.testing import FaultServer
-from tests.browser.lab import Notebook, another_page, browser_page, jupyterlab, notebook_of
+from tests.browser.lab import Notebook, another_page, browser_page, notebook_of
 
 pytestmark = pytest.mark.browser
 
@@ -47,14 +47,6 @@ BELOW = """cells => cells.map(cell => {
 
 # Seconds. It takes a fifth of one; a plain await would notice only when something else wakes the kernel.
 STOPPED_WITHIN = 1.0
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """JupyterLab over a folder of our own."""
-    root = tmp_path_factory.mktemp("lab")
-    with jupyterlab(root) as base:
-        yield base, root
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from nbformat.sign import NotebookNotary
 from playwright.sync_api import Locator, Page
 
 from tests.browser.hostile import ACTS, HOSTILE, HOSTILE_MARKDOWN, MARKDOWN_ACTS, listening
-from tests.browser.lab import Notebook, another_page, browser_page, data_folder, jupyterlab, notebook_of
+from tests.browser.lab import Notebook, another_page, browser_page, data_folder, notebook_of
 
 pytestmark = pytest.mark.browser
 
@@ -119,12 +119,10 @@ WATCH = """cell => {
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def lab(lab: tuple[str, Path]) -> tuple[str, Path]:
     """JupyterLab over a notebook of our own."""
-    root = tmp_path_factory.mktemp("lab")
-    (root / "cells.ipynb").write_text(notebook_of([SET_UP, FRAMED, PLAIN, STREAM]))
-    with jupyterlab(root) as running:
-        yield running, root
+    (lab[1] / "cells.ipynb").write_text(notebook_of([SET_UP, FRAMED, PLAIN, STREAM]))
+    return lab
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
-from tests.browser.lab import TIMEOUT_MS, Notebook, another_page, browser_page, jupyterlab, notebook_of
+from tests.browser.lab import TIMEOUT_MS, Notebook, another_page, browser_page, notebook_of
 from tests.browser.panel_in_lab import bench_button, panel_below, row
 
 pytestmark = pytest.mark.browser
@@ -101,14 +101,6 @@ AS_OF = re.compile(r"^Models as of 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 
 # It takes a tenth of this.
 WITHIN_MS = 500
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """JupyterLab over a folder of our own."""
-    root = tmp_path_factory.mktemp("lab")
-    with jupyterlab(root) as base:
-        yield base, root
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, WebSocket, expect
 
 from tests.browser.axe import AXE, need_axe
-from tests.browser.lab import Notebook, another_page, browser_page, jupyterlab, notebook_of
+from tests.browser.lab import Notebook, another_page, browser_page, notebook_of
 from tests.browser.panel_in_lab import bench_button, panel_below, row
 
 pytestmark = pytest.mark.browser
@@ -78,14 +78,6 @@ async def update(times):
 
 
 OBJECTS = "(gc.collect(), len(gc.get_objects()))[1]"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """JupyterLab over a folder of our own."""
-    root = tmp_path_factory.mktemp("lab")
-    with jupyterlab(root) as base:
-        yield base, root
 
 
 @pytest.fixture(scope="module")
